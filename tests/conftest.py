@@ -1,0 +1,56 @@
+"""What tests of every group share: MongoDB servers for a whole run, and a database of its own for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pymongo import MongoClient
+
+from growi_transfer.mongo.embedded import EmbeddedMongod
+
+
+@pytest.fixture(scope="session")
+def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A replica set of one member. Its URI names no database of a test: see `mongo_database_name`."""
+    yield from _embedded(tmp_path_factory.mktemp("mongo"))
+
+
+@pytest.fixture(scope="session")
+def mongo_uri_destination(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A second server, for tests in which source and destination must not share one."""
+    yield from _embedded(tmp_path_factory.mktemp("mongo_destination"))
+
+
+@pytest.fixture
+def mongo_database_name(mongo_uri: str) -> Iterator[str]:
+    """A name for a database on `mongo_uri` that is dropped after the test."""
+    yield from _database(mongo_uri)
+
+
+@pytest.fixture
+def mongo_database_name_destination(mongo_uri_destination: str) -> Iterator[str]:
+    """The same on `mongo_uri_destination`."""
+    yield from _database(mongo_uri_destination)
+
+
+def _embedded(folder: Path) -> Iterator[str]:
+    server = EmbeddedMongod(folder)
+    asyncio.run(server.start())
+    try:
+        yield server.uri
+    finally:
+        asyncio.run(server.stop())
+        # pytest keeps the folders of the last runs, and a data folder has some hundred MiB.
+        shutil.rmtree(folder)
+
+
+def _database(uri: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield name
+    with MongoClient[dict[str, object]](uri) as client:
+        client.drop_database(name)
