@@ -23,14 +23,11 @@ _ADVICE = (
 )
 
 
-def find_mongod(
-    environ: Mapping[str, str] | None = None, *, copy_to: Path | None = None, wheel: Path | None = None
-) -> Path:
+def find_mongod(environ: Mapping[str, str] | None = None, *, copy_to: Path | None = None) -> Path:
     """The program to run: MONGOD_BINARY if set, else `mongod` on PATH, else the one of the `embedded` extra.
 
     An installer may drop the run bit of the wheel's program. It is set again; where the packages cannot be written to,
-    a runnable copy is kept in the folder `copy_to`. `wheel` stands for the wheel's program where the caller knows it.
-    Raises MongodUnavailable.
+    a runnable copy is kept in the folder `copy_to`. Raises MongodUnavailable.
     """
     environ = os.environ if environ is None else environ
     if sys.platform == "win32":
@@ -42,7 +39,7 @@ def find_mongod(
         return path.absolute()
     if on_path := shutil.which("mongod", path=environ.get("PATH", os.defpath)):
         return Path(on_path).absolute()
-    shipped = wheel or next(_of_wheel(), None)
+    shipped = next(_of_wheel(), None)
     if shipped is None:
         raise MongodUnavailable(f"No mongod was found. {_ADVICE}")
     return _runnable(shipped, copy_to)
@@ -82,7 +79,8 @@ def _copy(shipped: Path, folder: Path) -> Path:
     except OSError as error:
         raise MongodUnavailable(f"{shipped} cannot be copied to {folder}: {error}. {_ADVICE}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     return copy
 
 

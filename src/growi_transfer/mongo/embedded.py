@@ -78,6 +78,9 @@ class EmbeddedMongod:
 
     @property
     def port(self) -> int:
+        """Of the last start."""
+        if not self._port:
+            raise RuntimeError("the embedded mongod was never started")
         return self._port
 
     @property
@@ -89,7 +92,7 @@ class EmbeddedMongod:
     @property
     def uri(self) -> str:
         """For any driver; names the database `growi`."""
-        return f"mongodb://{_HOST}:{self._port}/{DATABASE}?replicaSet={REPLICA_SET}&directConnection=true"
+        return f"mongodb://{_HOST}:{self.port}/{DATABASE}?replicaSet={REPLICA_SET}&directConnection=true"
 
     async def __aenter__(self) -> EmbeddedMongod:
         await self.start()
@@ -110,10 +113,13 @@ class EmbeddedMongod:
         if self._process is not None:
             return
         binary = find_mongod(copy_to=self._folder / "bin")
-        self._take_lock()
         try:
+            self._take_lock()
             await self._end_orphan()
             await self._run(binary)
+        except OSError as error:
+            self._forget()
+            raise MongodUnavailable(f"mongod cannot be started in {self._folder}: {error}.") from error
         except BaseException:
             self._forget()
             raise
@@ -142,12 +148,9 @@ class EmbeddedMongod:
         return self._folder / "mongod.log"
 
     def _take_lock(self) -> None:
-        try:
-            self._database_path.mkdir(parents=True, exist_ok=True)
-            self._folder.chmod(0o700)
-            lock = (self._folder / "lock").open("a+")
-        except OSError as error:
-            raise MongodUnavailable(f"The folder {self._folder} cannot be used: {error}.") from error
+        self._database_path.mkdir(parents=True, exist_ok=True)
+        self._folder.chmod(0o700)
+        lock = (self._folder / "lock").open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -155,11 +158,10 @@ class EmbeddedMongod:
             owner = lock.read().strip()
             lock.close()
             raise self._in_use(owner) from None
-        lock.seek(0)
-        lock.truncate()
+        self._lock = lock
+        lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        self._lock = lock
 
     def _in_use(self, pid: str) -> FolderInUse:
         by = f"process {pid}" if pid else "another process"
@@ -169,8 +171,9 @@ class EmbeddedMongod:
 
     def _forget(self) -> None:
         self._process = None
-        (self._folder / "mongod.pid").unlink(missing_ok=True)
         if self._lock is not None:
+            with contextlib.suppress(OSError):
+                (self._folder / "mongod.pid").unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
 

@@ -23,8 +23,10 @@ class OtherServer(ConnectionFailure):
 async def become_primary(address: str, *, set_name: str, pid: int) -> None:
     """Return once the mongod `pid` at `address` ("host:port") takes writes as the set's only member.
 
-    Sets up the replica set where there is none, and rewrites its one address where the port is a new one. Has no time
-    limit of its own. Raises OtherServer when another mongod answers, ConnectionFailure when none does.
+    Sets up the replica set where there is none, and rewrites its one address where the port is a new one. A server
+    looks for itself at its former address first, which takes it 30 seconds when something listens there that never
+    answers. Has no time limit of its own. Raises OtherServer when another mongod answers, ConnectionFailure when none
+    does.
     """
     async with _client(address) as client:
         # Two servers may have been given the same free port; only one of them got it.
