@@ -311,7 +311,6 @@ def _upload_type(word: str) -> FileUploadType:
         raise SettingInvalid(
             f"FILE_UPLOAD (or app:fileUploadType in the database) must be one of {', '.join(UPLOAD_TYPES)}.",
             setting="FILE_UPLOAD",
-            value=word[:40],
         )
     return UPLOAD_TYPES[word]
 
