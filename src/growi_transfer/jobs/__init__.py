@@ -1,0 +1,1 @@
+"""Background work: one runner that starts, watches and stops transfers."""

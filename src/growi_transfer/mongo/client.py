@@ -1,0 +1,246 @@
+"""The one way to MongoDB: commands, raw batches out, raw documents in. Motor is named in this file only.
+
+Motor is near its end of life; its successor, PyMongo's own asyncio client, has the same methods, so leaving motor
+means changing the imports and the two cursor loops below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.raw_bson import RawBSONDocument
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import errors as driver
+from pymongo.uri_parser import parse_uri
+
+from growi_transfer.protocol.errors import (
+    DatabaseFull,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    DocumentNotStorable,
+    SettingInvalid,
+    SnapshotExpired,
+)
+
+DECODED: CodecOptions[dict[str, Any]] = CodecOptions(
+    tz_aware=True,
+    uuid_representation=UuidRepresentation.UNSPECIFIED,
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+)
+"""How replies become Python values: lossless for what we read (UUIDs stay Binary, far dates stay DatetimeMS)."""
+BOUNDS: CodecOptions[RawBSONDocument] = CodecOptions(
+    document_class=RawBSONDocument,
+    uuid_representation=UuidRepresentation.UNSPECIFIED,
+    datetime_conversion=DatetimeConversion.DATETIME_MS,
+)
+"""How an `_id` that serves as a bound becomes a value that encodes to the same bytes again."""
+
+_MAJORITY = {"w": "majority", "j": True}
+_SNAPSHOT_GONE = {239, 246, 71}  # SnapshotTooOld, SnapshotUnavailable, and a node that lost its history
+_OUT_OF_SPACE = {14031, 28}
+_NOT_STORABLE = {2, 9, 15, 22, 10334, 17280, 17419, 17420, 52, 57, 51003}
+_CONNECT_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One moment of the database at which several reads may be made. Not for concurrent use."""
+
+    session: Any
+    marker: str
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Driver errors become ours; nothing of the URI (it may hold a password) gets into a message."""
+    try:
+        yield
+    except (driver.AutoReconnect, driver.ServerSelectionTimeoutError, driver.NetworkTimeout) as error:
+        raise DatabaseUnavailable(f"MongoDB does not answer ({type(error).__name__}).") from error
+    except driver.DocumentTooLarge as error:
+        raise DocumentNotStorable("A document is larger than MongoDB stores.") from error
+    except driver.OperationFailure as error:
+        raise refused(error.code or 0, str((error.details or {}).get("errmsg", "")), error.details or {}) from error
+    except driver.ConfigurationError as error:
+        raise DatabaseRefused("MongoDB cannot do this in its present set-up.", code=0, code_name="") from error
+    except driver.PyMongoError as error:
+        raise DatabaseUnavailable(f"MongoDB does not answer ({type(error).__name__}).") from error
+
+
+def refused(code: int, message: str, details: Mapping[str, Any]) -> Exception:
+    """The error for a command that the server refused."""
+    name = str(details.get("codeName", ""))
+    if code in _SNAPSHOT_GONE:
+        return SnapshotExpired()
+    if code in _OUT_OF_SPACE:
+        return DatabaseFull()
+    if code in (91, 189, 10107, 11600, 11602, 13435, 13436):
+        return DatabaseUnavailable(f"MongoDB is changing its primary ({name or code}).")
+    return DatabaseRefused(f"MongoDB refuses: {message[:500]}", code=code, code_name=name)
+
+
+class Database:
+    """The wiki's database. Opened with `open_database`, closed with `close`."""
+
+    def __init__(self, client: Any, name: str, hello: Mapping[str, Any], version: str) -> None:
+        self._client = client
+        self._database = client.get_database(name)
+        self._admin = client.get_database("admin")
+        self.name = name
+        self.version = version
+        self.is_replica_set = "setName" in hello
+        self.instance_marker = str(hello.get("setName", "")) + "|" + str(hello.get("me", ""))
+
+    @property
+    def major_version(self) -> tuple[int, int]:
+        """For example (6, 0)."""
+        major, minor, *_ = (*self.version.split("."), "0")
+        return int(major), int(minor)
+
+    async def command(self, command: Mapping[str, Any], *, majority: bool = False) -> dict[str, Any]:
+        """Run one database command; `majority` makes a write durable before the answer.
+
+        The caller looks at `writeErrors` in the reply. Raises DatabaseUnavailable, DatabaseFull, DatabaseRefused.
+        """
+        with translated():
+            reply: dict[str, Any] = await self._database.command(_durable(command, majority), codec_options=DECODED)
+        _check_concern(reply)
+        return reply
+
+    async def admin(self, command: Mapping[str, Any], *, majority: bool = False) -> dict[str, Any]:
+        """Like `command`, on the `admin` database."""
+        with translated():
+            reply: dict[str, Any] = await self._admin.command(_durable(command, majority), codec_options=DECODED)
+        _check_concern(reply)
+        return reply
+
+    async def insert_raw(
+        self, collection: str, documents: Sequence[bytes], *, ordered: bool = False
+    ) -> list[dict[str, Any]]:
+        """Insert raw documents, bypassing validation; returns the server's write errors (empty when all went in).
+
+        At most 100,000 documents and about 40 MiB at once. Not yet durable: a later majority write makes it so.
+        """
+        if not documents:
+            return []
+        reply = await self.command(
+            {
+                "insert": collection,
+                "documents": [RawBSONDocument(document) for document in documents],
+                "ordered": ordered,
+                "bypassDocumentValidation": True,
+                "writeConcern": {"w": 1},
+            }
+        )
+        errors: list[dict[str, Any]] = list(reply.get("writeErrors", ()))
+        return errors
+
+    async def raw_batches(
+        self,
+        collection: str,
+        *,
+        minimum: Any = None,
+        maximum: Any = None,
+        batch_documents: int = 1000,
+        snapshot: Snapshot | None = None,
+        natural: bool = False,
+        query: Mapping[str, Any] | None = None,
+        projection: Mapping[str, Any] | None = None,
+        limit: int = 0,
+    ) -> AsyncIterator[bytes]:
+        """Documents in `_id` order (or natural order), as concatenated raw BSON, one value per server batch.
+
+        `minimum` (inclusive) and `maximum` (exclusive) are `_id` values, wrapped in a one-element tuple. They are
+        index bounds and so compare across all BSON types. Raises SnapshotExpired when the snapshot is too old.
+        """
+        options: dict[str, Any] = {"session": snapshot.session} if snapshot else {}
+        if projection is not None:
+            options["projection"] = projection
+        cursor = self._database[collection].find_raw_batches(
+            query or {},
+            batch_size=batch_documents,
+            limit=limit,
+            hint=[("$natural", 1)] if natural else [("_id", 1)],
+            **options,
+        )
+        if not natural:
+            cursor = cursor.sort([("_id", 1)])
+        if minimum is not None:
+            cursor = cursor.min([("_id", minimum[0])])
+        if maximum is not None:
+            cursor = cursor.max([("_id", maximum[0])])
+        try:
+            while True:
+                with translated():
+                    batch: bytes | None = await anext(cursor, None)
+                if batch is None:
+                    return
+                if batch:
+                    yield batch
+        finally:
+            await cursor.close()
+
+    @asynccontextmanager
+    async def snapshot(self, marker: str) -> AsyncIterator[Snapshot | None]:
+        """A moment to read at, or None where the server has no snapshots (it is no replica set)."""
+        if not self.is_replica_set or self.major_version < (5, 0):
+            yield None
+            return
+        with translated():
+            session = await self._client.start_session(snapshot=True)
+        try:
+            yield Snapshot(session, marker)
+        finally:
+            await session.end_session()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+
+def _durable(command: Mapping[str, Any], majority: bool) -> dict[str, Any]:
+    return {**command, "writeConcern": _MAJORITY} if majority else dict(command)
+
+
+def _check_concern(reply: Mapping[str, Any]) -> None:
+    problem = reply.get("writeConcernError")
+    if problem:
+        raise DatabaseUnavailable(f"MongoDB did not confirm a write: {str(problem.get('errmsg', ''))[:200]}")
+
+
+def not_storable(write_error: Mapping[str, Any]) -> bool:
+    """Whether a write error is about the document itself and not about the moment."""
+    return int(write_error.get("code", 0)) in _NOT_STORABLE
+
+
+async def open_database(uri: str, *, database: str | None = None) -> Database:
+    """Connect. The database is the one named in the URI, or `growi` as GROWI does.
+
+    Raises SettingInvalid for a URI that cannot be understood and DatabaseUnavailable when nobody answers in 10 s.
+    """
+    try:
+        parts = parse_uri(uri)
+    except (driver.PyMongoError, ValueError) as error:
+        raise SettingInvalid("MONGO_URI is not a MongoDB connection string.", setting="MONGO_URI") from error
+    name = database or parts.get("database") or "growi"
+    client: Any = AsyncIOMotorClient(
+        uri,
+        serverSelectionTimeoutMS=_CONNECT_MS,
+        connectTimeoutMS=_CONNECT_MS,
+        retryWrites=False,
+        appname="growi-transfer",
+        maxPoolSize=32,
+    )
+    try:
+        with translated():
+            hello = await client.admin.command("hello")
+            build = await client.admin.command("buildInfo")
+    except BaseException:
+        client.close()
+        raise
+    return Database(client, name, hello, str(build["version"]))

@@ -1,0 +1,314 @@
+"""Collections and volumes into staging, and the proof that staging is what was sent."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64decode
+from binascii import Error as Base64Error
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import bson
+
+from growi_transfer.archive.volume import check, unpack
+from growi_transfer.ledger.base import CollectionRow, ItemState, Ledger, RangeRow, Role
+from growi_transfer.ledger.board import ProgressBoard
+from growi_transfer.mongo import collections as catalog
+from growi_transfer.mongo.client import Database
+from growi_transfer.mongo.ranges import batch_documents, digest_collection
+from growi_transfer.mongo.staging import clear_range, insert, restore_zero_timestamps
+from growi_transfer.protocol.digest import combine
+from growi_transfer.protocol.documents import split
+from growi_transfer.protocol.elements import may_have_zero_timestamps, zero_timestamps
+from growi_transfer.protocol.errors import (
+    BsonInvalid,
+    CollectionIllegal,
+    CollectionNotFound,
+    InvalidRequest,
+    RangeMismatch,
+    TransferError,
+    code_of,
+)
+from growi_transfer.protocol.names import staging_name
+from growi_transfer.protocol.progress import DocumentsStored
+from growi_transfer.protocol.wire import Collection, CollectionProof, Manifest
+
+_INDEX_BUILDS_AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What was read back of one collection is not what was sent."""
+
+    collection: str
+    what: str
+    """`documents`, `indexes` or `options`."""
+    ranges: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {"collection": self.collection, "what": self.what, "ranges": list(self.ranges)}
+
+
+class Importer:
+    """The database side of a receiver."""
+
+    def __init__(self, database: Database, ledger: Ledger, board: ProgressBoard) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._board = board
+        self._rows: dict[str, dict[str, CollectionRow]] = {}
+        self._turns: dict[tuple[str, int, int], asyncio.Lock] = {}
+
+    # collections
+
+    async def declare(self, transfer_id: str, wanted: Sequence[Collection]) -> None:
+        """Make staging fit the source's list: new collections are made, changed ones made anew, others dropped."""
+        if len({collection.name for collection in wanted}) != len(wanted) or len(
+            {collection.number for collection in wanted}
+        ) != len(wanted):
+            raise InvalidRequest("A collection is named or numbered twice.")
+        held = {row.number: row for row in await self._ledger.collections(Role.RECEIVER, transfer_id)}
+        by_number = {collection.number: collection for collection in wanted}
+        for number, row in held.items():
+            new = by_number.get(number)
+            if new is None or not _same(row, new):
+                if row.staging:
+                    await catalog.drop(self._database, row.staging)
+                await self._ledger.delete_collection(Role.RECEIVER, transfer_id, number)
+        fresh: list[CollectionRow] = []
+        present = await catalog.uuids(self._database)
+        for collection in wanted:
+            row = held.get(collection.number)
+            if row is not None and _same(row, collection) and (not row.staging or row.staging in present):
+                if row.metadata != collection.metadata:
+                    fresh.append(replace(row, metadata=collection.metadata))
+                continue
+            fresh.append(await self._make(transfer_id, collection))
+        await self._ledger.put_collections(fresh)
+        self._rows.pop(transfer_id, None)
+
+    async def _make(self, transfer_id: str, collection: Collection) -> CollectionRow:
+        metadata = catalog.from_metadata(collection.metadata)
+        row = CollectionRow(
+            role=Role.RECEIVER,
+            transfer_id=transfer_id,
+            number=collection.number,
+            name=collection.name,
+            kind=collection.kind,
+            source_uuid=collection.uuid,
+            metadata=collection.metadata,
+            staging="" if collection.kind == "view" else staging_name(transfer_id, collection.number),
+            facts={"documents": collection.documents, "bytes": collection.bytes},
+        )
+        if row.staging:
+            if "viewOn" in metadata.get("options", {}):
+                raise CollectionIllegal("A view is declared as a collection.", collection=collection.name)
+            await self._ledger.delete_ranges(Role.RECEIVER, transfer_id, collection.number)
+            await catalog.drop(self._database, row.staging)
+            await catalog.create_collection(self._database, row.staging, metadata)
+        return row
+
+    async def row(self, transfer_id: str, collection: str) -> CollectionRow:
+        """The row of a collection that has documents. Raises CollectionNotFound."""
+        rows = self._rows.get(transfer_id)
+        if rows is None:
+            found = await self._ledger.collections(Role.RECEIVER, transfer_id)
+            rows = self._rows[transfer_id] = {row.name: row for row in found}
+        row = rows.get(collection)
+        if row is None or not row.staging:
+            raise CollectionNotFound(collection=collection[:200])
+        return row
+
+    def forget(self, transfer_id: str) -> None:
+        """Drop what is remembered in memory about a transfer."""
+        self._rows.pop(transfer_id, None)
+        for key in [key for key in self._turns if key[0] == transfer_id]:
+            del self._turns[key]
+
+    # volumes
+
+    async def put_volume(self, transfer_id: str, collection: str, number: int, body: bytes) -> RangeRow:
+        """Store one volume, durably. Sending it again changes nothing.
+
+        Raises ArchiveInvalid, ArchiveTooLarge, BsonInvalid, SizeMismatch, DigestMismatch, InvalidRequest,
+        CollectionNotFound, RangeMismatch, DocumentNotStorable and the database's errors.
+        """
+        manifest, documents, zero_timestamped = await asyncio.to_thread(_open_volume, body)
+        row = await self.row(transfer_id, collection)
+        if manifest.collection != collection or manifest.number != number:
+            raise InvalidRequest("The manifest names another volume than the address.")
+        if manifest.uuid != row.source_uuid:
+            raise RangeMismatch("The collection was re-created at the source; declare it again.", collection=collection)
+        if manifest.ordered != (row.kind == "capped"):
+            raise InvalidRequest("Only volumes of capped collections are ordered.")
+        new = RangeRow(
+            role=Role.RECEIVER,
+            transfer_id=transfer_id,
+            collection=row.number,
+            number=number,
+            minimum=_bound(manifest.minimum),
+            maximum=_bound(manifest.maximum),
+            documents=manifest.documents,
+            bytes=manifest.bytes,
+            digest=bytes.fromhex(manifest.digest),
+            state=ItemState.STORED,
+        )
+        # A repeated request may overlap with the one it repeats; they take turns.
+        key = (transfer_id, row.number, -1 if manifest.ordered else number)
+        turn = self._turns.setdefault(key, asyncio.Lock())
+        async with turn:
+            old = await self._ledger.get_range(Role.RECEIVER, transfer_id, row.number, number)
+            if old is not None and old == replace(new, tries=old.tries):
+                return old
+            if manifest.ordered:
+                await self._append(row, new)
+            else:
+                await self._make_room(row, old, new)
+            await insert(self._database, row.staging, documents, ordered=manifest.ordered)
+            await restore_zero_timestamps(self._database, row.staging, zero_timestamped)
+            await self._ledger.put_ranges([new])
+        before = (old.documents, old.bytes) if old is not None else (0, 0)
+        self._board.apply(
+            Role.RECEIVER, transfer_id, DocumentsStored(new.documents - before[0], new.bytes - before[1], len(body))
+        )
+        return new
+
+    async def _make_room(self, row: CollectionRow, old: RangeRow | None, new: RangeRow) -> None:
+        if old is not None:
+            # Until the new content is complete nothing may say that the old one is there.
+            await self._ledger.put_ranges([replace(old, state=ItemState.SENT)])
+            await clear_range(self._database, row.staging, old.minimum, old.maximum)
+        if old is None or (old.minimum, old.maximum) != (new.minimum, new.maximum):
+            await clear_range(self._database, row.staging, new.minimum, new.maximum)
+
+    async def _append(self, row: CollectionRow, new: RangeRow) -> None:
+        held = [held async for held in self._ledger.ranges(Role.RECEIVER, new.transfer_id, row.number)]
+        if new.number == 0:
+            await self._ledger.delete_ranges(Role.RECEIVER, new.transfer_id, row.number)
+            await catalog.drop(self._database, row.staging)
+            await catalog.create_collection(self._database, row.staging, catalog.from_metadata(row.metadata))
+        else:
+            reply = await self._database.command({"count": row.staging})
+            if new.number != len(held) or reply["n"] != sum(one.documents for one in held):
+                raise RangeMismatch(
+                    "The volumes of a capped collection must follow one another; begin again with volume 0.", expected=0
+                )
+
+    # proof
+
+    async def build_indexes(self, transfer_id: str) -> None:
+        """Build every index in staging; TTL indexes as plain ones. Raises CollectionIllegal naming the collection."""
+        gate = asyncio.Semaphore(_INDEX_BUILDS_AT_ONCE)
+
+        async def build(row: CollectionRow) -> None:
+            plain, _ = catalog.split_ttl(catalog.secondary_indexes(catalog.from_metadata(row.metadata)))
+            if not plain:
+                return
+            async with gate:
+                try:
+                    await catalog.create_indexes(self._database, row.staging, plain)
+                except TransferError as error:
+                    if code_of(error) != "database_refused":
+                        raise
+                    raise CollectionIllegal(
+                        f"An index of {row.name} cannot be built: {error.message}", collection=row.name
+                    ) from error
+
+        rows = await self._ledger.collections(Role.RECEIVER, transfer_id)
+        await asyncio.gather(*(build(row) for row in rows if row.staging))
+
+    async def drop_indexes(self, transfer_id: str) -> None:
+        """Back to copying: a unique index would refuse documents that are about to be replaced."""
+        for row in await self._ledger.collections(Role.RECEIVER, transfer_id):
+            if row.staging and catalog.secondary_indexes(catalog.from_metadata(row.metadata)):
+                await self._database.command({"dropIndexes": row.staging, "index": "*"})
+
+    async def compare(self, transfer_id: str, proofs: Sequence[CollectionProof]) -> list[Difference]:
+        """Read all of staging back and compare it with what the source's last pass found."""
+        rows = {row.number: row for row in await self._ledger.collections(Role.RECEIVER, transfer_id) if row.staging}
+        if set(rows) != {proof.number for proof in proofs}:
+            raise InvalidRequest("The proof names other collections than those of the transfer.")
+        entries = {entry["name"]: entry for entry in await catalog.list_entries(self._database)}
+        differences: list[Difference] = []
+        for proof in proofs:
+            differences += await self._compare(rows[proof.number], proof, entries)
+        return differences
+
+    async def _compare(
+        self, row: CollectionRow, proof: CollectionProof, entries: Mapping[str, Mapping[str, Any]]
+    ) -> list[Difference]:
+        metadata = catalog.from_metadata(row.metadata)
+        found = entries.get(row.staging)
+        if found is None:
+            return [Difference(row.name, "options")]
+        differences: list[Difference] = []
+        if _text(found.get("options", {})) != _text(_stored_options(metadata)):
+            differences.append(Difference(row.name, "options"))
+        plain, _ = catalog.split_ttl(catalog.secondary_indexes(metadata))
+        there = catalog.secondary_indexes({"indexes": await catalog.list_indexes(self._database, row.staging)})
+        if sorted(map(_text, there)) != sorted(map(_text, plain)):
+            differences.append(Difference(row.name, "indexes"))
+        held = [held async for held in self._ledger.ranges(Role.RECEIVER, row.transfer_id, row.number)]
+        size = sum(one.bytes for one in held)
+        per_batch = batch_documents(proof.documents, size)
+        ordered = [one.documents for one in held] if row.kind == "capped" else None
+        seen = await digest_collection(self._database, row.staging, per_batch=per_batch, ordered=ordered)
+        if seen.documents == proof.documents and seen.digest.hex() == proof.digest:
+            return differences
+        if combine(one.digest for one in held).hex() != proof.digest or row.kind == "capped":
+            wrong = [one.number for one in held] if row.kind == "capped" else []
+        else:
+            wrong = await self._wrong_ranges(row, held, per_batch)
+        differences.append(Difference(row.name, "documents", tuple(wrong)))
+        await self._ledger.put_ranges([replace(one, state=ItemState.FAILED) for one in held if one.number in wrong])
+        return differences
+
+    async def _wrong_ranges(self, row: CollectionRow, held: Sequence[RangeRow], per_batch: int) -> list[int]:
+        wrong: list[int] = []
+        for one in held:
+            seen = await digest_collection(
+                self._database, row.staging, per_batch=per_batch, minimum=one.minimum, maximum=one.maximum
+            )
+            if (seen.documents, seen.digest) != (one.documents, one.digest):
+                wrong.append(one.number)
+        return wrong
+
+
+def _open_volume(body: bytes) -> tuple[Manifest, list[bytes], list[bytes]]:
+    """The manifest, the documents, and those with an empty timestamp. For a thread."""
+    manifest, data = unpack(body)
+    check(manifest, data)
+    documents = [bytes(document) for document in split(data)]
+    suspects = documents if may_have_zero_timestamps(data) else []
+    return manifest, documents, [document for document in suspects if zero_timestamps(document)]
+
+
+def _bound(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    try:
+        raw = b64decode(text, validate=True)
+        if list(bson.decode(raw)) != ["_id"]:
+            raise BsonInvalid("A bound of the range is not a document {_id}.")
+    except (Base64Error, ValueError, bson.errors.BSONError):
+        raise BsonInvalid("A bound of the range is not valid BSON.") from None
+    return raw
+
+
+def _same(row: CollectionRow, collection: Collection) -> bool:
+    """Whether what is staged can stay: indexes are built after the documents, so they may have changed."""
+    if (row.name, row.kind, row.source_uuid) != (collection.name, collection.kind, collection.uuid):
+        return False
+    if row.metadata == collection.metadata:
+        return True
+    old, new = catalog.from_metadata(row.metadata), catalog.from_metadata(collection.metadata)
+    return _text(old.get("options", {})) == _text(new.get("options", {}))
+
+
+def _stored_options(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in catalog.create_options(metadata).items() if key != "idIndex"}
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    return catalog.to_metadata(value, ())

@@ -1,0 +1,376 @@
+"""The destination's role, as one object: what the web routes and the command line call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+
+from growi_transfer.ledger.base import ItemState, Ledger, Role, TransferRow
+from growi_transfer.ledger.board import ProgressBoard
+from growi_transfer.mongo.client import Database
+from growi_transfer.protocol.errors import (
+    DestinationBusy,
+    KeyClaimed,
+    SameInstance,
+    SetupDiffers,
+    TransferError,
+    TransferNotFound,
+    VerificationFailed,
+    code_of,
+)
+from growi_transfer.protocol.machine import FINISHED, Event, Position, State
+from growi_transfer.protocol.progress import Planned, to_json
+from growi_transfer.protocol.wire import AttachmentFile, PlanPage, PutTransfer, Verify
+from growi_transfer.receiver.attachments import Attachments
+from growi_transfer.receiver.commit import Committer
+from growi_transfer.receiver.file_swap import FileSwap
+from growi_transfer.receiver.importer import Difference, Importer
+from growi_transfer.receiver.keys import Keys
+from growi_transfer.receiver.transfers import Transfers, require
+from growi_transfer.receiver.uploads import Uploads, UploadState
+
+_log = structlog.get_logger(__name__)
+_COPYING = (State.COPYING, State.INDEXING, State.VERIFYING, State.READY)
+
+
+class Receiver:
+    """Takes transfers in. Use inside `running()`, which owns the background work and ends it."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        ledger: Ledger,
+        board: ProgressBoard,
+        keys: Keys,
+        transfers: Transfers,
+        importer: Importer,
+        attachments: Attachments,
+        uploads: Uploads,
+        files: FileSwap,
+        committer: Committer,
+        info: Callable[[], Awaitable[dict[str, Any]]],
+        instance_id: str,
+    ) -> None:
+        self.keys = keys
+        self._database = database
+        self._ledger = ledger
+        self._board = board
+        self._transfers = transfers
+        self._importer = importer
+        self._attachments = attachments
+        self._uploads = uploads
+        self._files = files
+        self._committer = committer
+        self._info = info
+        self._instance_id = instance_id
+        self._work: dict[str, asyncio.Task[None]] = {}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Finish commits that a crash interrupted, then serve; on the way out end the background work."""
+        for row in await self._ledger.list_transfers(Role.RECEIVER):
+            if row.position.state is State.COMMITTING:
+                _log.info("commit_resumed", transfer=row.id)
+                await self._commit(row.id)
+        try:
+            yield
+        finally:
+            for task in self._work.values():
+                task.cancel()
+            await asyncio.gather(*self._work.values(), return_exceptions=True)
+
+    # what the source asks before it sends
+
+    async def growi_info(self) -> dict[str, Any]:
+        """GROWI's document about this instance plus our `transfer` block."""
+        return await self._info()
+
+    async def put_transfer(self, transfer_id: str, body: PutTransfer, *, key_id: str | None, epoch: int) -> dict[str, Any]:
+        """Begin or go on with a transfer; sending the same again changes nothing.
+
+        Raises KeyClaimed, DestinationBusy, SetupDiffers, Superseded, StateConflict, CollectionIllegal.
+        """
+        if body.setup.source.instance_id == self._instance_id:
+            raise SameInstance()
+        if key_id is not None and await self.keys.claim(key_id, transfer_id) != transfer_id:
+            raise KeyClaimed()
+        known = await self._ledger.get_transfer(Role.RECEIVER, transfer_id)
+        setup = body.setup.model_dump(mode="json")
+        if known is None:
+            owner = await self._ledger.claim_destination(transfer_id)
+            if owner != transfer_id:
+                raise DestinationBusy(
+                    f"The transfer {owner} into this wiki is not finished. Let it end, or cancel it here.", transfer=owner
+                )
+            now = self._transfers.clock()
+            known = await self._ledger.create_transfer(
+                TransferRow(Role.RECEIVER, transfer_id, Position(State.CHECKED), setup, now, now, epoch)
+            )
+            self._board.start(known)
+        if dict(known.setup) != setup:
+            different = sorted(key for key in setup if known.setup.get(key) != setup[key])
+            raise SetupDiffers(f"The transfer was begun with another {', '.join(different)}.", different=different)
+        row = await self._transfers.admit(transfer_id, epoch)
+        if row.position.state is State.CHECKED:
+            await self._transfers.step(transfer_id, Event.COPY_STARTED)
+        else:
+            require(row, *_COPYING)
+        await self._importer.declare(transfer_id, body.collections)
+        self._board.apply(
+            Role.RECEIVER,
+            transfer_id,
+            Planned(
+                documents=sum(collection.documents for collection in body.collections),
+                files=body.files_total,
+                bytes=sum(collection.bytes for collection in body.collections) + body.file_bytes_total,
+            ),
+        )
+        return await self.transfer(transfer_id)
+
+    async def transfer(self, transfer_id: str) -> dict[str, Any]:
+        """The public shape, and what is held: the authority on resume."""
+        row = await self._transfers.get(transfer_id)
+        snapshot = self._board.snapshot(Role.RECEIVER, transfer_id)
+        held = {
+            "epoch": row.epoch,
+            "verify": row.facts.get("verify"),
+            "error": row.facts.get("error"),
+            "told": row.facts.get("told"),
+            "working": transfer_id in self._work,
+        }
+        shape = to_json(snapshot) if snapshot is not None else row.facts.get("progress")
+        return {"transfer": shape, "held": held}
+
+    async def volumes(self, transfer_id: str, collection: str) -> list[dict[str, Any]]:
+        """The ranges of a collection that are stored whole: number, count, digest."""
+        await self._transfers.get(transfer_id)
+        row = await self._importer.row(transfer_id, collection)
+        return [
+            {"number": held.number, "documents": held.documents, "bytes": held.bytes, "digest": held.digest.hex()}
+            async for held in self._ledger.ranges(Role.RECEIVER, transfer_id, row.number)
+            if held.state in (ItemState.STORED, ItemState.VERIFIED)
+        ]
+
+    # data
+
+    async def _admit_data(self, transfer_id: str, epoch: int) -> None:
+        row = await self._transfers.admit(transfer_id, epoch)
+        require(row, *_COPYING)
+        if row.position.state is not State.COPYING:
+            await self._end_work(transfer_id)
+            await self._importer.drop_indexes(transfer_id)
+            await self._transfers.note(transfer_id, {"verify": None})
+            await self._transfers.step(transfer_id, Event.DIFFERENCE_FOUND)
+
+    async def put_volume(
+        self, transfer_id: str, collection: str, number: int, body: bytes, *, epoch: int
+    ) -> dict[str, Any]:
+        """Store one volume; durable when this returns."""
+        await self._admit_data(transfer_id, epoch)
+        stored = await self._importer.put_volume(transfer_id, collection, number, body)
+        return {"number": stored.number, "documents": stored.documents, "digest": stored.digest.hex()}
+
+    async def plan_attachments(self, transfer_id: str, page: PlanPage, *, epoch: int) -> dict[str, Any]:
+        """Which files of a page are missing here."""
+        require(await self._transfers.admit(transfer_id, epoch), *_COPYING)
+        return await self._attachments.plan(transfer_id, page.files)
+
+    async def put_bundle(self, transfer_id: str, body: bytes, *, epoch: int) -> dict[str, Any]:
+        """Store a bundle of small files: one result per file."""
+        await self._admit_data(transfer_id, epoch)
+        return {"results": await self._attachments.put_bundle(transfer_id, body)}
+
+    async def upload_state(self, transfer_id: str, attachment_id: str) -> UploadState:
+        """Where a large file is."""
+        await self._transfers.get(transfer_id)
+        return await self._uploads.upload_state(transfer_id, attachment_id)
+
+    async def patch_upload(
+        self,
+        transfer_id: str,
+        attachment_id: str,
+        *,
+        file: AttachmentFile | None,
+        offset: int,
+        complete: bool,
+        sha256: str | None,
+        chunks: AsyncIterator[bytes],
+        epoch: int,
+    ) -> UploadState:
+        """Append to a large file."""
+        await self._admit_data(transfer_id, epoch)
+        return await self._uploads.patch_upload(
+            transfer_id,
+            attachment_id,
+            file=file,
+            offset=offset,
+            complete=complete,
+            sha256=sha256,
+            chunks=chunks,
+        )
+
+    # proof
+
+    async def verify(self, transfer_id: str, expected: Verify, *, epoch: int) -> dict[str, Any]:
+        """Build indexes and read staging back, in the background; the answer may wait for the end for some seconds.
+
+        Asking again goes on waiting; the outcome stands in `held.verify`.
+        """
+        row = await self._transfers.admit(transfer_id, epoch)
+        require(row, *_COPYING)
+        if row.position.state is not State.READY and transfer_id not in self._work:
+            self._begin(transfer_id, self._verify(transfer_id, expected))
+        task = self._work.get(transfer_id)
+        if task is not None:
+            await asyncio.wait({task}, timeout=expected.seconds)
+        return await self.transfer(transfer_id)
+
+    def _begin(self, transfer_id: str, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._work[transfer_id] = task
+
+        def ended(done: asyncio.Task[None]) -> None:
+            if self._work.get(transfer_id) is done:
+                del self._work[transfer_id]
+
+        task.add_done_callback(ended)
+
+    async def _end_work(self, transfer_id: str) -> None:
+        task = self._work.get(transfer_id)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _verify(self, transfer_id: str, expected: Verify) -> None:
+        await self._transfers.note(transfer_id, {"verify": None, "error": None})
+        try:
+            state = (await self._transfers.get(transfer_id)).position.state
+            if state is State.COPYING:
+                await self._transfers.step(transfer_id, Event.COPIED, Event.RECONCILED)
+            started = self._transfers.clock()
+            await self._importer.build_indexes(transfer_id)
+            if (await self._transfers.get(transfer_id)).position.state is State.INDEXING:
+                await self._transfers.step(transfer_id, Event.INDEXED)
+            indexed = self._transfers.clock()
+            differences = await self._importer.compare(transfer_id, expected.collections)
+            lost = await self._files.missing(transfer_id)
+            seconds = (self._transfers.clock() - indexed).total_seconds()
+            totals = await self._ledger.file_totals(Role.RECEIVER, transfer_id)
+            stored = sum(totals[state].rows for state in (ItemState.STORED, ItemState.VERIFIED) if state in totals)
+            if not differences and not lost and stored < expected.files:
+                differences.append(Difference("attachments", "files"))
+            outcome = {
+                "ok": not differences and not lost,
+                "differences": [difference.to_json() for difference in differences],
+                "files_missing": lost[:1000],
+                "files_missing_total": len(lost),
+                "index_seconds": (indexed - started).total_seconds(),
+                "verify_seconds": seconds,
+            }
+            if outcome["ok"]:
+                await self._ledger.mark_verified(Role.RECEIVER, transfer_id)
+            await self._transfers.note(transfer_id, {"verify": outcome})
+            if outcome["ok"]:
+                await self._transfers.step(transfer_id, Event.VERIFIED)
+            else:
+                await self._importer.drop_indexes(transfer_id)
+                await self._transfers.step(transfer_id, Event.DIFFERENCE_FOUND)
+        except TransferError as error:
+            _log.warning("verify_failed", transfer=transfer_id, code=code_of(error))
+            await self._transfers.note(transfer_id, {"error": {"code": code_of(error), "message": error.message}})
+
+    # commit and the ways back
+
+    async def commit(self, transfer_id: str, *, epoch: int | None) -> dict[str, Any]:
+        """Swap what was verified in. Once begun it goes on even if nobody waits for the answer."""
+        row = await self._transfers.admit(transfer_id, epoch)
+        if row.position.state is State.COMPLETED:
+            return await self.transfer(transfer_id)
+        require(row, State.READY, State.COMMITTING)
+        if not (row.facts.get("verify") or {}).get("ok"):
+            raise VerificationFailed("Only a transfer whose verification found no difference can be committed.")
+        if transfer_id not in self._work:
+            self._begin(transfer_id, self._commit(transfer_id))
+        await asyncio.shield(self._work[transfer_id])
+        return await self.transfer(transfer_id)
+
+    async def _commit(self, transfer_id: str) -> None:
+        row = await self._transfers.get(transfer_id)
+        if row.position.state is State.READY:
+            await self._committer.prepare(transfer_id, row.setup)
+            await self._transfers.step(transfer_id, Event.COMMIT_STARTED)
+        try:
+            told = await self._committer.run(transfer_id)
+        except TransferError as error:
+            if error.retryable:
+                raise
+            await self._committer.undo(transfer_id)
+            await self._transfers.note(transfer_id, {"error": {"code": code_of(error), "message": error.message}})
+            await self._transfers.step(transfer_id, Event.COMMIT_UNDONE)
+            raise
+        await self._transfers.note(transfer_id, {"told": told, "committed_at": self._transfers.clock().isoformat()})
+        await self._transfers.step(transfer_id, Event.COMMITTED)
+        await self._ledger.release_destination(transfer_id)
+
+    async def rollback(self, transfer_id: str, *, epoch: int | None) -> dict[str, Any]:
+        """After a commit: the former data come back. Raises NotRestorable, DestinationBusy, StateConflict."""
+        row = await self._transfers.admit(transfer_id, epoch)
+        if row.position.state is State.ROLLED_BACK:
+            return await self.transfer(transfer_id)
+        require(row, State.COMPLETED)
+        owner = await self._ledger.claim_destination(transfer_id)
+        if owner != transfer_id:
+            raise DestinationBusy(f"The transfer {owner} into this wiki is not finished.", transfer=owner)
+        try:
+            await self._committer.rollback(transfer_id)
+            await self._files.discard(transfer_id)
+            await self._transfers.step(transfer_id, Event.ROLLED_BACK)
+        finally:
+            await self._ledger.release_destination(transfer_id)
+        return await self.transfer(transfer_id)
+
+    async def cancel(self, transfer_id: str, *, epoch: int | None) -> dict[str, Any]:
+        """End a transfer that is not committed, and leave the destination as it was."""
+        row = await self._transfers.admit(transfer_id, epoch)
+        if row.position.state is not State.CANCELLED:
+            await self._end_work(transfer_id)
+            await self._transfers.step(transfer_id, Event.CANCELLED)
+        await self._files.discard(transfer_id)
+        await self._committer.purge(transfer_id)
+        await self._ledger.delete_items(Role.RECEIVER, transfer_id)
+        await self._ledger.release_destination(transfer_id)
+        self._importer.forget(transfer_id)
+        return await self.transfer(transfer_id)
+
+    async def purge(self, transfer_id: str) -> dict[str, Any]:
+        """Drop what a finished transfer keeps for rollback; after this it cannot be rolled back."""
+        row = await self._transfers.get(transfer_id)
+        require(row, *FINISHED)
+        await self._committer.purge(transfer_id)
+        await self._ledger.delete_items(Role.RECEIVER, transfer_id)
+        await self._transfers.note(transfer_id, {"purged_at": self._transfers.clock().isoformat()})
+        return await self.transfer(transfer_id)
+
+    async def release_maintenance(self, transfer_id: str) -> dict[str, Any]:
+        """End the maintenance mode that the commit left on. GROWI reads it at its next start or reload."""
+        require(await self._transfers.get(transfer_id), State.COMPLETED)
+        await self._committer.release_maintenance()
+        await self._transfers.note(transfer_id, {"maintenance_released_at": self._transfers.clock().isoformat()})
+        return await self.transfer(transfer_id)
+
+    async def keep_alive(self, transfer_id: str, *, epoch: int) -> None:
+        """Nothing but a sign of life; the key's lease was renewed by the guard."""
+        await self._transfers.admit(transfer_id, epoch)
+
+    async def exists(self, transfer_id: str) -> bool:
+        """Whether this instance knows the transfer as its destination."""
+        try:
+            await self._transfers.get(transfer_id)
+        except TransferNotFound:
+            return False
+        return True
