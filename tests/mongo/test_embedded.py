@@ -35,16 +35,20 @@ sys.stdin.read()
 @pytest.fixture
 def owner(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that owns the server of this test's folder; its first line is "<pid> <uri>"."""
-    source = str(Path(growi_transfer.__file__).parents[1])
-    with subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": source},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with running([sys.executable, "-c", OWNER, str(tmp_path)]) as process:
         yield process
-        process.kill()
+
+
+@contextlib.contextmanager
+def running(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    source = str(Path(growi_transfer.__file__).parents[1])
+    pipe = subprocess.PIPE
+    environment = os.environ | {"PYTHONPATH": source}
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def first_line(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -165,12 +169,11 @@ async def test_a_mongod_started_by_hand_is_refused_not_killed(tmp_path: Path) ->
     spelled = f"{tmp_path}/mongod/./db"
     log = tmp_path / "hand.log"
     arguments = [str(find_mongod()), "--dbpath", spelled, "--port", "0", "--bind_ip", "127.0.0.1", "--nounixsocket"]
-    with subprocess.Popen([*arguments, "--logpath", str(log)], stdout=subprocess.DEVNULL) as other:
+    with running([*arguments, "--logpath", str(log)]) as other:
         await until(lambda: log.exists() and "Waiting for connections" in log.read_text())
         with pytest.raises(FolderInUse, match=f"process {other.pid}"):
             await EmbeddedMongod(tmp_path).start()
         assert other.poll() is None
-        other.kill()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its owner died")
@@ -220,12 +223,11 @@ async def test_after_mongod_itself_was_killed_the_data_are_there(tmp_path: Path)
 async def test_a_reused_pid_is_left_alone(tmp_path: Path) -> None:
     async with EmbeddedMongod(tmp_path):
         pass
-    with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE) as bystander:
+    with running([sys.executable, "-c", "import sys; sys.stdin.read()"]) as bystander:
         (tmp_path / "mongod" / "db" / "mongod.lock").write_text(f"{bystander.pid}\n")
         async with EmbeddedMongod(tmp_path):
             assert bystander.poll() is None
         assert bystander.poll() is None
-        bystander.kill()
 
 
 async def test_a_mongod_that_fails_says_why_and_gives_the_folder_back(
