@@ -13,6 +13,8 @@ from pymongo import MongoClient
 
 from growi_transfer.mongo.embedded import EmbeddedMongod
 
+pytest_plugins = ["tests.budgets"]
+
 
 @pytest.fixture(scope="session")
 def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
