@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 from pymongo import MongoClient
 
-from growi_transfer.mongo.embedded import EmbeddedMongod
+from growi_transfer.mongo.embedded import EmbeddedMongod, find_mongod
 
 pytest_plugins = ["tests.budgets"]
 
@@ -26,6 +28,25 @@ def mongo_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def mongo_uri_destination(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A second server, for tests in which source and destination must not share one."""
     yield from _embedded(tmp_path_factory.mktemp("mongo_destination"))
+
+
+@pytest.fixture(scope="session")
+def mongo_uri_standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that is no replica set, as small wikis have it: no snapshots, no majority."""
+    folder = tmp_path_factory.mktemp("mongo_standalone")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [str(find_mongod()), "--dbpath", str(folder), "--bind_ip", "127.0.0.1", "--port", str(port)]
+    command += ["--wiredTigerCacheSizeGB", "0.25", "--nounixsocket"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as server:
+        try:
+            uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
+            with MongoClient[dict[str, object]](uri) as client:
+                assert client.admin.command("serverStatus")["pid"] == server.pid
+            yield uri
+        finally:
+            server.kill()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
