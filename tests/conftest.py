@@ -11,11 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 
 from growi_transfer.mongo.embedded import EmbeddedMongod, find_mongod
 
 pytest_plugins = ["tests.budgets"]
+
+# The same examples in every run, and none refused because the machine is busy. `--hypothesis-profile=explore` looks
+# further than that.
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", deadline=None, max_examples=1000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
