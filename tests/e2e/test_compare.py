@@ -19,7 +19,7 @@ from pymongo.database import Database
 from growi_transfer.demo.compare import STAYS, Expected, Side, compare, remember
 from growi_transfer.demo.destination import make_destination
 from growi_transfer.demo.plugin import ZERO_TIMESTAMP_ID
-from growi_transfer.demo.rewrites import ANY, Action, Rewrite
+from growi_transfer.demo.rewrites import ABSENT, ANY, FORMER, Action, Rewrite
 from growi_transfer.demo.wiki import WikiSize, make_wiki
 
 RAW = CodecOptions(RawBSONDocument)
@@ -420,19 +420,12 @@ def ruled(pair: Pair, mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) 
     configs.insert_one({"_id": "new", "key": "app:isMaintenanceMode", "value": "true"})
     theirs["users"].insert_one({name: value for name, value in operator.items() if name != "email"})
     theirs["users"].insert_one({**admin, "username": "admin_2"})
-    gone = [name for name in ("email",) if name in operator]
     rewrites = [
-        Rewrite("configs", "key", "app:siteUrl", Action.KEPT, {"value": None, "updatedAt": None}),
+        Rewrite("configs", "key", "app:siteUrl", Action.KEPT, {"value": FORMER, "updatedAt": ANY}),
         Rewrite("configs", "key", "aws:lifetimeSecForTemporaryUrl", Action.KEPT),
-        Rewrite("configs", "key", "gcs:bucket", Action.KEPT, {"value": None}),
-        Rewrite(
-            "configs",
-            "key",
-            "app:isMaintenanceMode",
-            Action.SET,
-            {"_id": ANY, "key": "app:isMaintenanceMode", "value": "true"},
-        ),
-        Rewrite("users", "_id", operator["_id"], Action.ADDED, dict.fromkeys(gone, ANY)),
+        Rewrite("configs", "key", "gcs:bucket", Action.KEPT, {"value": FORMER}),
+        Rewrite("configs", "key", "app:isMaintenanceMode", Action.SET, {"value": "true"}),
+        Rewrite("users", "_id", operator["_id"], Action.ADDED, {"email": ABSENT}),
         Rewrite("users", "_id", admin["_id"], Action.ADDED, {"username": "admin_2"}),
     ]
     yield Ruled(Pair(pair.source, side, theirs, pair.ours), Expected(former, rewrites))

@@ -277,9 +277,7 @@ def _catalog(database: Database[Any]) -> dict[str, Mapping[str, Any]]:
 
 
 def _indexes(database: Database[Any], name: str) -> dict[str, Mapping[str, Any]]:
-    answer: RawBSONDocument = database.command(
-        {"listIndexes": name, "cursor": {"batchSize": 1000}}, codec_options=RAW
-    )
+    answer: RawBSONDocument = database.command({"listIndexes": name, "cursor": {"batchSize": 1000}}, codec_options=RAW)
     return {index["name"]: index for index in answer["cursor"]["firstBatch"]}
 
 

@@ -37,7 +37,8 @@ def make_destination(
     uri: str, uploads: Path, *, seed: int = 1, password_seed: str = "", now: datetime | None = None
 ) -> None:
     """Generate a wiki as it is after GROWI's installer: three pages, an admin whose name the source has too, an
-    admin that is only here, a member, an access token, a profile image, and the state of a running server."""
+    admin that is only here, a member, an access token, a profile image, a collection that the source has not, and
+    the state of a running server."""
     with MongoClient[dict[str, Any]](uri, tz_aware=True) as client:
         database = client.get_default_database("growi")
         history = History(now or datetime.now(UTC), days=3)
@@ -102,6 +103,7 @@ def make_destination(
                     "__v": 0,
                 }
             ],
+            "plugin_of_destination": [{"_id": 1, "text": "goes aside, because everything is replaced"}],
             **records.operating_state(ids, history.now, DESTINATION_URL),
         }
         for collection, batch in documents.items():

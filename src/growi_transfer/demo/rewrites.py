@@ -20,9 +20,9 @@ RAW = CodecOptions(RawBSONDocument)
 
 class Action(StrEnum):
     KEPT = "kept"
-    """The destination's own document, or only the named fields of it, stayed; what it did not have was left out."""
+    """The destination's own document stayed, or the named fields of it in the source's; what it did not have is out."""
     SET = "set"
-    """The named fields got the told values."""
+    """The named fields got the told values; the document came into being if there was none."""
     ADDED = "added"
     """A document of the destination was put beside the source's; the named fields of it were changed."""
     REMOVED = "removed"
@@ -37,7 +37,9 @@ class Rewrite:
     value: Any
     action: Action
     fields: Mapping[str, Any] = field(default_factory=dict)
-    """New values by name for `set` and `added`; for `kept` only the names count."""
+    """What may differ from the document that it came from: values by name, or ANY, ABSENT, FORMER."""
+    was: tuple[str, Any] | None = None
+    """Field and value by which the destination knew the document before, where these are others."""
 
     def __str__(self) -> str:
         return f"{self.collection} {self.by}={self.value!r} ({self.action})"
@@ -47,8 +49,8 @@ class Rewrite:
         return self.by in document and _encoded(document[self.by]) == _encoded(self.value)
 
 
-ANY = object()
-"""As a value of `Rewrite.fields`: the field may have any value (a time of change)."""
+ANY, ABSENT, FORMER = object(), object(), object()
+"""Instead of a value in `Rewrite.fields`: any or none (a time of change); no such field; the destination's former."""
 
 
 def parse_document(raw: bytes) -> RawBSONDocument:
@@ -56,46 +58,45 @@ def parse_document(raw: bytes) -> RawBSONDocument:
 
 
 def find(documents: Iterable[bytes], rewrite: Rewrite) -> RawBSONDocument | None:
-    """The document among these that the rewrite is about."""
-    return next((parsed for parsed in map(parse_document, documents) if rewrite.covers(parsed)), None)
+    """The document among the destination's former ones that the rewrite is about."""
+    name, value = rewrite.was or (rewrite.by, rewrite.value)
+    return next(
+        (one for one in map(parse_document, documents) if name in one and _encoded(one[name]) == _encoded(value)), None
+    )
 
 
 def wrong(
     rewrite: Rewrite, source: RawBSONDocument | None, former: RawBSONDocument | None, now: RawBSONDocument | None
 ) -> str:
     """Why the destination's present document is not what the rewrite says; empty when it is."""
-    match rewrite.action:
-        case Action.REMOVED:
-            return "" if now is None else "it is still there"
-        case Action.KEPT:
-            if former is None:
-                return "" if now is None else "the destination did not have it, and has it now"
-            if now is None:
-                return "it is gone"
-            if now.raw == former.raw:
-                return ""
-            kept = {name: former.get(name, _ABSENT) for name in rewrite.fields}
-            return _unlike(now, former if source is None else source, kept)
-        case Action.SET:
-            if now is None:
-                return "it is gone"
-            base = source if source is not None else former
-            return _unlike(now, {} if base is None else base, rewrite.fields)
-        case Action.ADDED:
-            if source is not None:
-                return "the source has one too"
-            if former is None:
-                return "the destination did not have it before"
-            return "it is gone" if now is None else _unlike(now, former, rewrite.fields)
+    if rewrite.action is Action.REMOVED:
+        return "" if now is None else "it is still there"
+    if rewrite.action is Action.KEPT and former is None:
+        return "" if now is None else "the destination did not have it, and has it now"
+    if rewrite.action is Action.ADDED and source is not None:
+        return "the source has one too"
+    if rewrite.action is Action.ADDED and former is None:
+        return "the destination did not have it before"
+    if now is None:
+        return "it is gone"
+    if former is not None and rewrite.action is Action.KEPT and now.raw == former.raw:
+        return ""
+    base: Mapping[str, Any] = source or former or {rewrite.by: rewrite.value}
+    changed = {name: _wanted(name, value, former) for name, value in rewrite.fields.items()}
+    if source is None and rewrite.action is not Action.ADDED:
+        # A document that came into being; whose dates are its own only if the destination had it before.
+        changed |= {"_id": ANY} if former is not None else {"_id": ANY, "createdAt": ANY}
+    return _unlike(now, base, changed)
+
+
+def _wanted(name: str, value: Any, former: Mapping[str, Any] | None) -> Any:
+    return (former or {}).get(name, ABSENT) if value is FORMER else value
 
 
 def first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """The name of the first field in which two documents differ, for people."""
     names: Sequence[str] = [*one, *(name for name in other if name not in one)]
     return next((name for name in names if _element(one, name) != _element(other, name)), "the order of fields")
-
-
-_ABSENT = object()
 
 
 def _unlike(now: Mapping[str, Any], base: Mapping[str, Any], changed: Mapping[str, Any]) -> str:
@@ -105,7 +106,7 @@ def _unlike(now: Mapping[str, Any], base: Mapping[str, Any], changed: Mapping[st
                 return f"{name} was changed too"
         elif changed[name] is ANY:
             continue
-        elif (changed[name] is _ABSENT) != (name not in now):
+        elif (changed[name] is ABSENT) != (name not in now):
             return f"{name} is {'missing' if name not in now else 'there'}"
         elif name in now and _encoded(now[name]) != _encoded(changed[name]):
             return f"{name} is {str(now[name])[:80]!r}"

@@ -1,0 +1,208 @@
+"""`growi-transfer demo`: two generated wikis on this machine, a real transfer between them, an independent judge."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from growi_transfer.cli.output import Output, count, duration, size, table
+from growi_transfer.cli.render import reporter
+from growi_transfer.cli.session import Interrupted, session_of
+from growi_transfer.demo.damage import DAMAGES
+from growi_transfer.demo.findings import Comparison
+from growi_transfer.demo.run import Pushed, fill, judge, push, result_of
+from growi_transfer.demo.servers import Pair, open_pair
+from growi_transfer.demo.wiki import WikiSize
+from growi_transfer.protocol.errors import VerificationFailed
+from growi_transfer.protocol.progress import from_json
+from growi_transfer.pusher.options import PushOptions
+
+_SIZE = WikiSize()
+_OPTIONS = PushOptions()
+
+
+def demo(
+    context: typer.Context,
+    pages: Annotated[int, typer.Option("--pages", min=1, help="Pages with content.")] = _SIZE.pages,
+    revisions: Annotated[int, typer.Option("--revisions", min=1, help="Revisions of each page.")] = _SIZE.revisions,
+    attachments: Annotated[int, typer.Option("--attachments", min=0, help="Files.")] = _SIZE.attachments,
+    attachment_size: Annotated[
+        int, typer.Option("--attachment-size", metavar="BYTES", min=0, help="Average size of a file.")
+    ] = _SIZE.attachment_size,
+    body_size: Annotated[
+        int, typer.Option("--body-size", metavar="BYTES", min=1, help="Average size of a revision's text.")
+    ] = _SIZE.body_size,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same wiki.")] = _SIZE.seed,
+    volumes: Annotated[
+        int, typer.Option("--volumes", min=1, max=32, help="Database volumes in flight.")
+    ] = _OPTIONS.volumes,
+    parallel: Annotated[
+        int, typer.Option("--parallel-attachments", min=1, max=64, help="Attachment requests in flight.")
+    ] = _OPTIONS.attachments,
+    work_dir: Annotated[
+        Path | None,
+        typer.Option("--work-dir", metavar="FOLDER", help="Where to work.", show_default="a temporary folder"),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave both servers running until Ctrl-C.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON value a line; the last one is the result.")] = False,
+    damage: Annotated[str | None, typer.Option("--break", hidden=True)] = None,
+) -> None:
+    """Move a generated wiki between two servers on this machine, and check it.
+
+    Needs nothing: two private MongoDB servers are started, a wiki is made in one
+    of them (with attachments, of which one is a video of at least 6 MiB), and a
+    receiver and a pusher run as two processes. Afterwards every document, index
+    and file is compared by code that shares nothing with the transfer.
+
+    \b
+    Examples:
+      growi-transfer demo
+      growi-transfer demo --pages 10000 --revisions 9      about 350 MiB
+      growi-transfer demo --attachments 3000 --attachment-size 50000
+      growi-transfer demo --keep                           look around afterwards
+      growi-transfer demo --json | tail -n 1               for scripts
+
+    Exit code 0 only if both wikis are identical.
+    """
+    if damage is not None and damage not in DAMAGES:
+        raise typer.BadParameter(f"--break is one of {', '.join(DAMAGES)}.")
+    output = session_of(context).output
+    output.json = json
+    wiki = WikiSize(pages, revisions, attachments, attachment_size, body_size, seed)
+    with _until_stopped(), _work_folder(work_dir, output) as folder, open_pair(folder) as pair:
+        comparison = _move(pair, wiki, output, damage, {"volumes": volumes, "attachments": parallel})
+        if keep:
+            _stay(pair, folder, output)
+    if not comparison.identical:
+        raise VerificationFailed(f"{count(comparison.mismatch_count)} differences between the two wikis.")
+
+
+def _move(pair: Pair, wiki: WikiSize, output: Output, damage: str | None, parallelism: Mapping[str, int]) -> Comparison:
+    began = time.monotonic()
+    _say(output, "Generating a wiki ...")
+    counts, former = fill(pair, wiki)
+    made = f"{count(counts.documents)} documents ({size(counts.document_bytes)})"
+    made += f" and {count(counts.attachments)} attachments ({size(counts.attachment_bytes)})"
+    _say(output, f"Generated {made} in {duration(time.monotonic() - began)}.")
+    pair.start_servers()
+    _say(output, f"Receiver at {pair.destination.server.url}, pusher at {pair.source.server.url}.")
+    shown = reporter(output)
+    try:
+        pushed = push(pair, lambda shape: shown.show(from_json(shape)), parallelism=dict(parallelism))
+    finally:
+        shown.close()
+    _say(output, "Comparing both wikis ...")
+    began = time.monotonic()
+    comparison = judge(pair, pushed, former, damage=damage)
+    _say(output, f"Compared in {duration(time.monotonic() - began)}.\n")
+    if output.json:
+        result = result_of(pushed, comparison)
+        output.last(result if comparison.identical else {**result, "differences": comparison.mismatches})
+        return comparison
+    for line in _summary(pushed, comparison):
+        output.result(line)
+    return comparison
+
+
+def _summary(pushed: Pushed, comparison: Comparison) -> Iterator[str]:
+    mongo, files = pushed.timeline.mongo_seconds, pushed.timeline.attachment_seconds
+    yield from table(
+        ["", "count", "size", "time", "rate"],
+        [
+            [
+                "documents",
+                count(comparison.documents),
+                size(comparison.document_bytes),
+                duration(mongo),
+                f"{size(comparison.document_bytes / max(mongo, 0.001))}/s",
+            ],
+            [
+                "attachments",
+                count(comparison.attachments),
+                size(comparison.attachment_bytes),
+                duration(files),
+                f"{size(comparison.attachment_bytes / max(files, 0.001))}/s",
+            ],
+            ["read back", "", "", duration(pushed.verify_seconds), ""],
+            ["altogether", "", "", duration(pushed.timeline.seconds), ""],
+        ],
+    )
+    yield ""
+    for warning in pushed.shape["warnings"]:
+        yield f"warning: {warning['message']} ({warning['code']})"
+    yield f"{count(comparison.collections)} collections and {count(comparison.indexes)} indexes compared."
+    if comparison.rewritten:
+        yield f"{count(comparison.rewritten)} documents are not the source's by GROWI's rules, each exactly as told."
+    for role, mebibytes in pushed.peak_rss_mib.items():
+        if mebibytes is not None:
+            yield f"Most memory of the {role}: {mebibytes:,.0f} MiB."
+    for text in comparison.mismatches:
+        yield f"DIFFERENT: {text}"
+    if comparison.identical:
+        yield "Both wikis are identical."
+
+
+def _stay(pair: Pair, folder: Path, output: Output) -> None:
+    for name, instance in (("source", pair.source), ("destination", pair.destination)):
+        output.note(f"{name}: {instance.server.url}  admin token {instance.server.admin_token}")
+        output.note(f"  database {instance.mongod.uri}")
+        output.note(f"  files    {instance.uploads}")
+    output.note(f"Everything is in {folder}. Ctrl-C stops both servers and removes it.")
+    with contextlib.suppress(KeyboardInterrupt):
+        threading.Event().wait()
+
+
+def _say(output: Output, text: str) -> None:
+    if not output.json:
+        output.note(text)
+
+
+@contextlib.contextmanager
+def _work_folder(parent: Path | None, output: Output) -> Iterator[Path]:
+    """A new folder that goes away; after an error the logs in it stay."""
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="growi-transfer-demo-", dir=parent))
+    try:
+        yield folder
+    except Exception:
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if path.is_dir() and not path.is_symlink():
+                with contextlib.suppress(OSError):
+                    path.rmdir()
+            elif path.suffix != ".log":
+                path.unlink(missing_ok=True)
+        output.note(f"The logs are in {folder}.")
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _until_stopped() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does: all is stopped and removed, then Interrupted raised."""
+
+    def stop(_number: int, _frame: FrameType | None) -> Any:
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("Stopped; nothing is left behind. The demo begins anew each time.") from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
