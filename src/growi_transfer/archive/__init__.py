@@ -1,0 +1,1 @@
+"""Zip archives and volumes. Knows bytes and documents, not MongoDB."""

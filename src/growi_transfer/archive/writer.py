@@ -1,0 +1,290 @@
+"""Writes an archive of a whole wiki: collections, then attachments, then the manifest and the zip's directory.
+
+Only forwards, in pieces, with flat memory apart from some 200 bytes per attachment. What is packed, hashed and written
+overlaps with reading the next piece. The layout is in archive/layout.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Sequence
+from hashlib import sha256
+from typing import Any, Protocol
+
+from growi_transfer import __version__
+from growi_transfer.archive import layout
+from growi_transfer.archive import zip_format as zf
+from growi_transfer.archive.entries import Packer
+from growi_transfer.archive.sink import Sink
+from growi_transfer.protocol.digest import EMPTY, combine, set_digest
+from growi_transfer.protocol.documents import split
+from growi_transfer.protocol.errors import ArchiveInvalid, NameIllegal
+from growi_transfer.protocol.names import check_collection, check_file_name
+from growi_transfer.protocol.wire import JSON_LIMIT, AttachmentFile, SourceInfo
+
+SMALL_ENTRY = 1 << 20
+"""Packed bytes up to which an entry is kept back until its size is known, so that its header can tell it."""
+
+
+class ArchiveWriter:
+    """One archive on its way into a sink. Use it from one task at a time, and end with `finish`.
+
+    An error while an entry is under way leaves an archive that cannot be finished; one before anything of the entry
+    was written (a file that is not there, a name that is not allowed) leaves it as it was, and others can follow.
+    """
+
+    def __init__(self, sink: Sink, *, database: str, deflate: bool = True) -> None:
+        """`database` names the folder of the collections. `deflate` is for them; attachments are always stored."""
+        self._sink = sink
+        self._database = layout.check_database(database)
+        self._deflate = deflate
+        self._offset = 0
+        self._directory: list[bytes] = []
+        self._names: set[str] = set()
+        self._collections: list[layout.ManifestCollection] = []
+        self._listing = _Listing()
+        self._half_written = False
+
+    async def add_collection(
+        self, name: str, kind: layout.Kind, metadata: str, batches: AsyncIterable[bytes | memoryview], *, uuid: str = ""
+    ) -> layout.ManifestCollection:
+        """Write a collection, and say what was written.
+
+        `metadata` is canonical Extended JSON {"options", "indexes"}; `batches` are raw BSON, each whole documents; a
+        view has none. Raises CollectionIllegal, JsonInvalid, BsonInvalid, the sink's errors and those of `batches`.
+        """
+        stem = f"{self._database}/{layout.stem_of(check_collection(name))}"
+        text = layout.metadata_file(metadata, name=name, uuid=uuid, kind=kind)
+        await self._whole_entry(stem + layout.METADATA_SUFFIX, text)
+        proof = _DocumentsProof(ordered=kind == "capped")
+        if kind != "view":
+            await self._entry(stem + layout.BSON_SUFFIX, batches, proof, deflate=self._deflate)
+        described = layout.ManifestCollection(
+            name=name,
+            kind=kind,
+            documents=proof.documents,
+            bytes=proof.bytes,
+            digest=proof.digest().hex(),
+            ordered=proof.ordered,
+        )
+        self._collections.append(described)
+        return described
+
+    async def add_file(self, file: AttachmentFile, chunks: AsyncIterable[bytes | memoryview]) -> AttachmentFile:
+        """Write one attachment of any size. Returns it with the size and SHA-256 that its content has in truth.
+
+        Raises NameIllegal (also if another one differs only in its letters' case), the sink's errors and those of
+        `chunks`.
+        """
+        proof = _FileProof()
+        await self._entry(self._file_name(file), chunks, proof, deflate=False)
+        return self._listing.add(file, proof.bytes, proof.hasher.hexdigest())
+
+    async def add_files(self, files: Sequence[tuple[AttachmentFile, bytes | memoryview]]) -> list[AttachmentFile]:
+        """As `add_file`, for several small ones in one step. If it raises NameIllegal, none of them was written."""
+        names = [self._file_name(file) for file, _ in files]
+        if len({name.casefold() for name in names}) != len(names):
+            raise NameIllegal("Two of the files have the same name.")
+        pieces, written = await asyncio.to_thread(self._stored_files, files, names)
+        await self._write(pieces)
+        return written
+
+    async def finish(
+        self, *, source: SourceInfo | None = None, missing_files: int = 0, created_at: str = ""
+    ) -> layout.ArchiveManifest:
+        """Write what closes the archive. Nothing can follow."""
+        listed = None
+        if self._listing.files:
+            listed = await asyncio.to_thread(self._listing.finish)
+            await self._write([self._header_of(layout.FILES_NAME, self._listing.packer), *listed])
+        manifest = layout.ArchiveManifest(
+            created_by=f"growi-transfer {__version__}",
+            created_at=created_at,
+            database=self._database,
+            source=source,
+            collections=tuple(self._collections),
+            files=self._listing.files,
+            file_bytes=self._listing.bytes,
+            files_sha256=self._listing.hasher.hexdigest() if listed is not None else None,
+            missing_files=missing_files,
+        )
+        await self._whole_entry(layout.MANIFEST_NAME, manifest.model_dump_json())
+        size = sum(len(record) for record in self._directory)
+        end = zf.directory_end(len(self._directory), size, self._offset)
+        await self._write([*self._directory, end])
+        self._half_written = True
+        return manifest
+
+    # entries
+
+    def _file_name(self, file: AttachmentFile) -> str:
+        check_file_name(file.file_name)
+        name = layout.file_entry(file)
+        if name.casefold() in self._names:
+            raise NameIllegal("There is a file of this name in the archive already.", file_name=file.file_name)
+        return name
+
+    def _stored_files(
+        self, files: Sequence[tuple[AttachmentFile, bytes | memoryview]], names: Sequence[str]
+    ) -> tuple[list[bytes | memoryview], list[AttachmentFile]]:
+        pieces: list[bytes | memoryview] = []
+        written: list[AttachmentFile] = []
+        at = self._offset
+        for name, (file, content) in zip(names, files, strict=True):
+            packer = Packer(deflate=False)
+            packer.feed(content)
+            header = self._header_of(name, packer, at)
+            pieces += [header, content]
+            at += len(header) + len(content)
+            written.append(self._listing.add(file, len(content), sha256(content).hexdigest()))
+        return pieces, written
+
+    async def _whole_entry(self, name: str, text: str) -> None:
+        raw = text.encode()
+        if len(raw) > JSON_LIMIT:
+            raise ArchiveInvalid(f"{name[:200]} would be longer than {JSON_LIMIT} bytes.")
+        packer = Packer(deflate=self._deflate)
+        pieces = [packer.feed(raw), packer.finish()]
+        await self._write([self._header_of(name, packer), *pieces])
+
+    async def _entry(
+        self, name: str, pieces: AsyncIterable[bytes | memoryview], proof: _Proof, *, deflate: bool
+    ) -> None:
+        """Write an entry of unknown size. Nothing of it is written before SMALL_ENTRY bytes have come or all has."""
+        self._check_usable()
+        packer = Packer(deflate=deflate)
+        held: list[bytes | memoryview] = []
+        offset = self._offset
+        source = aiter(pieces)
+        piece = await anext(source, None)
+        while piece is not None:
+            ready: list[bytes | memoryview] = []
+            if self._half_written:
+                ready, held = held, ready
+            # Three pieces at once: the next one is read, this one packed and hashed, the one before it written.
+            packed, _, piece, _ = await _all(
+                asyncio.to_thread(packer.feed, piece),
+                asyncio.to_thread(proof.feed, piece),
+                anext(source, None),
+                self._emit(ready),
+            )
+            held.append(packed)
+            if not self._half_written and packer.packed > SMALL_ENTRY:
+                self._half_written = True
+                held.insert(0, zf.local_header(_record(name, packer, offset, streamed=True)))
+        held.append(await asyncio.to_thread(packer.finish))
+        if not self._half_written:
+            await self._write([self._header_of(name, packer), *held])
+            return
+        record = _record(name, packer, offset, streamed=True)
+        self._register(name, record)
+        await self._emit([*held, zf.descriptor(record)])
+        self._half_written = False
+
+    def _header_of(self, name: str, packer: Packer, offset: int | None = None) -> bytes:
+        """Local header of an entry that is packed already; it is put into the directory."""
+        record = _record(name, packer, self._offset if offset is None else offset, streamed=False)
+        self._register(name, record)
+        return zf.local_header(record)
+
+    def _register(self, name: str, record: zf.Record) -> None:
+        # Collections may differ in their letters' case only; MongoDB keeps them apart, and they never become files.
+        key = name.casefold() if name.startswith(layout.FILES_FOLDER + "/") else name
+        if key in self._names:
+            raise ArchiveInvalid(f"The archive has two entries of one name: {name[:200]}")
+        self._names.add(key)
+        self._directory.append(zf.central_record(record))
+
+    def _check_usable(self) -> None:
+        if self._half_written:
+            raise RuntimeError("This archive is finished, or an entry of it failed half-way.")
+
+    async def _write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Whole entries: what was written before stays good only if all of it gets through."""
+        self._check_usable()
+        self._half_written = True
+        await self._emit(pieces)
+        self._half_written = False
+
+    async def _emit(self, pieces: Sequence[bytes | memoryview]) -> None:
+        if pieces:
+            await self._sink.write(pieces)
+        self._offset += sum(len(piece) for piece in pieces)
+
+
+class _Proof(Protocol):
+    def feed(self, piece: bytes | memoryview) -> None: ...
+
+
+class _DocumentsProof:
+    """Counts and digest of a collection, from batches of whole documents."""
+
+    def __init__(self, *, ordered: bool) -> None:
+        self.ordered = ordered
+        self.documents = 0
+        self.bytes = 0
+        self._sequence = sha256()
+        self._set = EMPTY
+
+    def feed(self, piece: bytes | memoryview) -> None:
+        documents = split(piece)
+        self.documents += len(documents)
+        self.bytes += len(piece)
+        if self.ordered:
+            self._sequence.update(piece)
+        else:
+            self._set = combine([self._set, set_digest(documents)])
+
+    def digest(self) -> bytes:
+        return self._sequence.digest() if self.ordered else self._set
+
+
+class _FileProof:
+    """Size and digest of one attachment."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.hasher = sha256()
+
+    def feed(self, piece: bytes | memoryview) -> None:
+        self.bytes += len(piece)
+        self.hasher.update(piece)
+
+
+class _Listing:
+    """FILES_NAME, kept packed until the end: a line for each attachment that was written."""
+
+    def __init__(self) -> None:
+        self.files = 0
+        self.bytes = 0
+        self.hasher = sha256()
+        self.packer = Packer(deflate=True)
+        self._packed: list[bytes | memoryview] = []
+
+    def add(self, file: AttachmentFile, size: int, digest: str) -> AttachmentFile:
+        written = file.model_copy(update={"size": size, "sha256": digest})
+        line = written.model_dump_json().encode() + b"\n"
+        self.files += 1
+        self.bytes += size
+        self.hasher.update(line)
+        packed = self.packer.feed(line)
+        if packed:
+            self._packed.append(packed)
+        return written
+
+    def finish(self) -> list[bytes | memoryview]:
+        return [*self._packed, self.packer.finish()]
+
+
+def _record(name: str, packer: Packer, offset: int, *, streamed: bool) -> zf.Record:
+    flags = zf.UTF8_FLAG | (zf.STREAMED_FLAG if streamed else 0)
+    return zf.Record(name.encode(), flags, packer.method, packer.crc, packer.packed, packer.size, offset)
+
+
+async def _all(*steps: Awaitable[Any]) -> list[Any]:
+    """All results. An error of any is raised when all have ended, so that nothing goes on behind one's back."""
+    results = await asyncio.gather(*steps, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
