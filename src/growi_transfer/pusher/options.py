@@ -1,0 +1,25 @@
+"""What an operator may choose for one push."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PushOptions:
+    """How a transfer runs. `volumes`, `attachments` and `bandwidth` may change while it runs; the rest may not."""
+
+    volumes: int = 3
+    """Database volumes in flight."""
+    attachments: int = 4
+    """Attachment requests in flight."""
+    bandwidth: int | None = None
+    """Bytes per second over the line; None is as fast as it goes."""
+    deflate: bool | None = None
+    """Whether volumes are deflated; None decides by the measured speed of the line."""
+    exclude_collections: tuple[str, ...] = ()
+    accept_warnings: tuple[str, ...] = ()
+    """Codes of the preflight's warnings under which the transfer may go on."""
+    accept_all: bool = False
+    commit: bool = True
+    """False stops at `ready`: verified, with the destination still showing its former data."""

@@ -1,0 +1,1 @@
+"""HTTP, Socket.IO, server-sent events and pages."""

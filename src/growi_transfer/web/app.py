@@ -1,0 +1,79 @@
+"""The ASGI application: routes, the layer for refusals, Socket.IO, and the lifespan that holds the services open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
+
+from growi_transfer.protocol.errors import TransferError
+from growi_transfer.web import attachments_api, events, live, pages, pusher_api, receiver_api, transfers_api
+from growi_transfer.web.auth import Guard
+from growi_transfer.web.errors import on_http_exception, on_transfer_error
+from growi_transfer.web.live import Live
+from growi_transfer.web.refusals import Refusals
+from growi_transfer.web.services import Services
+from growi_transfer.web.uploads import clear_spool
+
+OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
+
+ROUTES: list[BaseRoute] = [
+    *receiver_api.ROUTES,
+    *attachments_api.ROUTES,
+    *pusher_api.ROUTES,
+    *events.ROUTES,
+    *transfers_api.ROUTES,
+    *pages.ROUTES,
+]
+
+
+class App:
+    """What `create_app` gives: an ASGI application that can be asked to let go of its watchers."""
+
+    def __init__(self, open_services: OpenServices) -> None:
+        self._open_services = open_services
+        self._stopping = asyncio.Event()
+        self._live = Live()
+        self._socket_io = Refusals(self._live)
+        self._http = Starlette(
+            routes=ROUTES,
+            middleware=[Middleware(Refusals)],
+            exception_handlers={TransferError: on_transfer_error, HTTPException: on_http_exception},
+            lifespan=self._lifespan,
+        )
+        self._http.router.redirect_slashes = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan" and scope["path"].startswith(live.PATH):
+            await self._socket_io(scope, receive, send)
+        else:
+            await self._http(scope, receive, send)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async with self._open_services() as services:
+            await asyncio.to_thread(clear_spool, services.data_dir)
+            guard = Guard(services)
+            async with self._live.run(services, guard):
+                yield {"services": services, "guard": guard, "stopping": self._stopping}
+
+    async def release_watchers(self) -> None:
+        """End all event streams and Socket.IO connections, which otherwise never end by themselves.
+
+        A server that stops gracefully waits for its connections before it ends the lifespan, so whoever runs it calls
+        this as soon as it is asked to stop.
+        """
+        self._stopping.set()
+        await self._live.disconnect_all()
+
+
+def create_app(open_services: OpenServices) -> App:
+    """The application. `open_services` is entered when the server starts and left when it has stopped."""
+    return App(open_services)

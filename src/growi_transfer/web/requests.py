@@ -1,0 +1,155 @@
+"""What people and scripts send to the routes of this server: JSON shapes, and how a route reads one.
+
+The shapes between two instances are in `protocol.wire`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from growi_transfer.protocol.errors import InvalidRequest, SiteUrlInvalid
+from growi_transfer.protocol.names import check_transfer_id
+from growi_transfer.protocol.wire import PREFIX, Shape, Text, parse
+from growi_transfer.pusher.options import PushOptions
+from growi_transfer.web.uploads import read_body
+
+SMALL_JSON = 1 << 20
+"""Bytes of the largest JSON body that no transfer depends on."""
+_KEY_TEXT = 8192
+_REPLACE = "flushAndInsert"
+
+Volumes = Annotated[int, Field(ge=1, le=32)]
+Attachments = Annotated[int, Field(ge=1, le=64)]
+Bandwidth = Annotated[int, Field(ge=1024, le=1 << 40)]
+KeyText = Annotated[str, Field(max_length=_KEY_TEXT)]
+S = TypeVar("S", bound=Shape)
+
+
+class Nothing(Shape):
+    """The body of a request that needs none."""
+
+
+class GenerateKey(Shape):
+    """GROWI's body. Its own page sends the address of the wiki it shows."""
+
+    appSiteUrl: Annotated[str, Field(max_length=2000)] | None = None  # noqa: N815 - GROWI's name
+
+    def check(self) -> None:
+        """Raises SiteUrlInvalid. A right one changes nothing: a key always leads to the address of this server."""
+        if self.appSiteUrl is None:
+            return
+        try:
+            parts = urlsplit(self.appSiteUrl)
+            right = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            right = False
+        if not right:
+            raise SiteUrlInvalid()
+
+
+class Parallelism(Shape):
+    volumes: Volumes | None = None
+    attachments: Attachments | None = None
+
+
+class Options(Shape):
+    """Ours, beside GROWI's fields."""
+
+    parallelism: Parallelism = Parallelism()
+    bandwidth_bytes_per_second: Bandwidth | None = None
+    deflate: bool | None = None
+    exclude_collections: tuple[Text, ...] = ()
+    accept_warnings: tuple[Text, ...] = ()
+    accept_all_warnings: bool = False
+    commit: bool = True
+
+
+class CollectionOptions(Shape):
+    """GROWI's options of one collection, as its page sends them. A replaced collection arrives as it was, so the
+    authors stay right whatever `isOverwriteAuthorWithCurrentUser` says; what would change documents is refused."""
+
+    collectionName: Text = ""  # noqa: N815
+    mode: Text = _REPLACE
+    isOverwriteAuthorWithCurrentUser: bool = False  # noqa: N815
+    makePublicForGrant2: bool = False  # noqa: N815
+    makePublicForGrant4: bool = False  # noqa: N815
+    makePublicForGrant5: bool = False  # noqa: N815
+    initPageMetadatas: bool = False  # noqa: N815
+
+    def check(self, name: str) -> None:
+        if self.mode != _REPLACE:
+            raise InvalidRequest(
+                f"optionsMap.{name}.mode: this server replaces collections; only {_REPLACE} is possible.",
+                field=f"optionsMap.{name}.mode",
+            )
+        for option in ("makePublicForGrant2", "makePublicForGrant4", "makePublicForGrant5", "initPageMetadatas"):
+            if getattr(self, option):
+                raise InvalidRequest(
+                    f"optionsMap.{name}.{option}: documents are moved as they are.", field=f"optionsMap.{name}.{option}"
+                )
+
+
+class Push(Shape):
+    """GROWI's body of `POST transfer` and `POST preflight`, and our options."""
+
+    transferKey: KeyText  # noqa: N815
+    collections: tuple[Text, ...] | None = None
+    """Transfer these only; names that never move are passed over, as GROWI does."""
+    optionsMap: dict[str, CollectionOptions] = Field(default_factory=dict)  # noqa: N815
+    options: Options = Options()
+
+    def push_options(self, transferable: Sequence[str]) -> PushOptions:
+        """Raises InvalidRequest for options that this server cannot follow."""
+        for name, chosen in self.optionsMap.items():
+            chosen.check(name)
+        excluded = set(self.options.exclude_collections)
+        if self.collections is not None:
+            excluded.update(set(transferable) - set(self.collections))
+        usual = PushOptions()
+        return PushOptions(
+            volumes=self.options.parallelism.volumes or usual.volumes,
+            attachments=self.options.parallelism.attachments or usual.attachments,
+            bandwidth=self.options.bandwidth_bytes_per_second,
+            deflate=self.options.deflate,
+            exclude_collections=tuple(sorted(excluded)),
+            accept_warnings=self.options.accept_warnings,
+            accept_all=self.options.accept_all_warnings,
+            commit=self.options.commit,
+        )
+
+
+class Tune(Shape):
+    """PATCH transfers/{id}. What is left out stays as it is; a bandwidth of null lifts the limit."""
+
+    parallelism: Parallelism = Parallelism()
+    bandwidth_bytes_per_second: Bandwidth | None = None
+
+
+class Resume(Shape):
+    """A new key, when the one that the transfer was started with has ended."""
+
+    transferKey: KeyText | None = None  # noqa: N815
+
+
+async def json_body(request: Request, shape: type[S], limit: int = SMALL_JSON) -> S:
+    """The body as a shape; an empty body is an empty object. Raises what `parse` and `read_body` raise."""
+    return parse(shape, await read_body(request, limit) or b"{}")
+
+
+def transfer_id_of(request: Request) -> str:
+    """Raises InvalidRequest."""
+    return check_transfer_id(request.path_params["transfer_id"])
+
+
+def api(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]], **options: Any) -> Route:
+    """A route below the prefix of GROWI's API, for exactly one method: the framework would add HEAD to each GET."""
+    route = Route(PREFIX + path, endpoint, methods=[method], **options)
+    route.methods = {method}
+    return route

@@ -1,0 +1,158 @@
+"""Paths that both roles share. Credentials and the ledger's row decide what one means.
+
+A request with a transfer key comes from the peer and reaches receiver rows, and of these only the one that its key has
+claimed. A request of the admin reaches every row of this server: what may be done with one is up to its role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from growi_transfer.ledger.base import Role
+from growi_transfer.protocol.errors import InvalidRequest, StateConflict
+from growi_transfer.web import receiver_api
+from growi_transfer.web.auth import epoch_of, guard_of, presents_key, services_of
+from growi_transfer.web.present import row_of, shape_of
+from growi_transfer.web.requests import Nothing, Resume, api, json_body, transfer_id_of
+from growi_transfer.web.services import PusherService, ReceiverService
+
+_LISTED = 100
+_LISTED_LIMIT = 1000
+_ROLES = {role.value: role for role in Role}
+
+Answer = Awaitable[dict[str, Any]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+PusherAction = Callable[[PusherService, str], Answer]
+ReceiverAction = Callable[[ReceiverService, str, int | None], Answer]
+
+
+async def list_transfers(request: Request) -> Response:
+    guard_of(request).admin(request)
+    services = services_of(request)
+    rows = await services.ledger.list_transfers(_role(request), _limit(request))
+    return JSONResponse({"transfers": [shape_of(services, row) for row in rows]})
+
+
+async def get_transfer(request: Request) -> Response:
+    guard = guard_of(request)
+    transfer_id = transfer_id_of(request)
+    if presents_key(request):
+        await guard.key_of_transfer(request, transfer_id)
+        return JSONResponse(await guard.receiver().transfer(transfer_id))
+    guard.admin(request)
+    row = await row_of(request, transfer_id)
+    return JSONResponse({"transfer": shape_of(services_of(request), row)})
+
+
+async def verify(request: Request) -> Response:
+    if presents_key(request):
+        return await receiver_api.verify(request)
+    return await _verify_at_source(request)
+
+
+async def resume(request: Request) -> Response:
+    guard = guard_of(request)
+    guard.admin(request)
+    transfer_id = transfer_id_of(request)
+    body = await json_body(request, Resume)
+    await _pusher_row(request, transfer_id, "resume")
+    return JSONResponse(await guard.pusher().resume(transfer_id, body.transferKey))
+
+
+async def release_maintenance(request: Request) -> Response:
+    """The destination's admin opens the wiki again after a commit."""
+    guard = guard_of(request)
+    guard.admin(request)
+    transfer_id = transfer_id_of(request)
+    await json_body(request, Nothing)
+    await row_of(request, transfer_id, Role.RECEIVER)
+    return JSONResponse(await guard.receiver().release_maintenance(transfer_id))
+
+
+def _either(of_pusher: PusherAction, of_receiver: ReceiverAction) -> Endpoint:
+    """An action of the peer (key) on its receiver row, or of the admin on a row of either role."""
+
+    async def endpoint(request: Request) -> Response:
+        guard = guard_of(request)
+        transfer_id = transfer_id_of(request)
+        if presents_key(request):
+            await guard.key_of_transfer(request, transfer_id)
+            epoch = epoch_of(request)
+            await json_body(request, Nothing)
+            return JSONResponse(await of_receiver(guard.receiver(), transfer_id, epoch))
+        guard.admin(request)
+        await json_body(request, Nothing)
+        row = await row_of(request, transfer_id)
+        if row.role is Role.PUSHER:
+            return JSONResponse(await of_pusher(guard.pusher(), transfer_id))
+        return JSONResponse(await of_receiver(guard.receiver(), transfer_id, None))
+
+    return endpoint
+
+
+def _at_source(name: str, action: PusherAction) -> Endpoint:
+    """An action of the admin that only a row of the pusher has."""
+
+    async def endpoint(request: Request) -> Response:
+        guard = guard_of(request)
+        guard.admin(request)
+        transfer_id = transfer_id_of(request)
+        await json_body(request, Nothing)
+        await _pusher_row(request, transfer_id, name)
+        return JSONResponse(await action(guard.pusher(), transfer_id))
+
+    return endpoint
+
+
+async def _pusher_row(request: Request, transfer_id: str, action: str) -> None:
+    row = await row_of(request, transfer_id)
+    if row.role is not Role.PUSHER:
+        raise StateConflict(f"This transfer comes in from elsewhere: {action} is for its source.", role=row.role.value)
+
+
+def _role(request: Request) -> Role | None:
+    text = request.query_params.get("role")
+    if text is not None and text not in _ROLES:
+        raise InvalidRequest("role must be pusher or receiver.", field="role")
+    return _ROLES[text] if text is not None else None
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", str(_LISTED))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= _LISTED_LIMIT):
+        raise InvalidRequest(f"limit must be an integer from 1 to {_LISTED_LIMIT}.", field="limit")
+    return int(text)
+
+
+_verify_at_source = _at_source("verify", lambda pusher, row: pusher.verify(row))
+
+ROUTES = [
+    api("GET", "/transfers", list_transfers),
+    api("GET", "/transfers/{transfer_id}", get_transfer),
+    api("POST", "/transfers/{transfer_id}/verify", verify),
+    api(
+        "POST",
+        "/transfers/{transfer_id}/commit",
+        _either(lambda pusher, row: pusher.commit(row), lambda receiver, row, epoch: receiver.commit(row, epoch=epoch)),
+    ),
+    api(
+        "POST",
+        "/transfers/{transfer_id}/rollback",
+        _either(
+            lambda pusher, row: pusher.rollback(row), lambda receiver, row, epoch: receiver.rollback(row, epoch=epoch)
+        ),
+    ),
+    api(
+        "POST",
+        "/transfers/{transfer_id}/cancel",
+        _either(lambda pusher, row: pusher.cancel(row), lambda receiver, row, epoch: receiver.cancel(row, epoch=epoch)),
+    ),
+    api("POST", "/transfers/{transfer_id}/pause", _at_source("pause", lambda pusher, row: pusher.pause(row))),
+    api("POST", "/transfers/{transfer_id}/retry", _at_source("retry", lambda pusher, row: pusher.retry(row))),
+    api("POST", "/transfers/{transfer_id}/resume", resume),
+    api("POST", "/transfers/{transfer_id}/release-maintenance", release_maintenance),
+]

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import re
+from urllib.parse import urlencode
+
+import pytest
+
+from growi_transfer.web.pages import STATIC
+from tests.fakes.asgi import AsgiClient, Answer
+from tests.fakes.web import ADMIN_TOKEN, TRANSFER, World
+
+FORM = {"content-type": "application/x-www-form-urlencoded", "origin": "http://destination.test:8080"}
+
+
+async def log_in(client: AsgiClient, token: str = ADMIN_TOKEN, **fields: str) -> Answer:
+    return await client("POST", "/login", urlencode({"token": token, **fields}).encode(), headers=FORM)
+
+
+async def test_health(client: AsgiClient, world: World) -> None:
+    answer = await client("GET", "/healthz")
+    assert (answer.status, answer.json()) == (200, {"status": "ok"})
+    assert (await client("GET", "/readyz")).json() == {"status": "ready"}
+
+
+async def test_a_stranger_sees_the_login_form(client: AsgiClient) -> None:
+    for path in ("/", f"/transfers/{TRANSFER}"):
+        answer = await client("GET", path)
+        assert answer.status == 200
+        assert b'name="token"' in answer.body
+        assert b'id="transfers"' not in answer.body
+
+
+async def test_the_login_gives_a_cookie_that_opens_page_and_api(client: AsgiClient, world: World) -> None:
+    answer = await log_in(client)
+    assert (answer.status, answer.headers["location"]) == (303, "/")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert "Path=/" in cookie
+    assert ADMIN_TOKEN not in cookie
+    headers = {"cookie": cookie.split(";")[0]}
+    assert b'id="transfers"' in (await client("GET", "/", headers=headers)).body
+    assert (await client("GET", "/_api/v3/g2g-transfer/transfers", headers=headers)).status == 200
+    world.clock.advance(hours=13)
+    assert (await client("GET", "/_api/v3/g2g-transfer/transfers", headers=headers)).status == 403
+    assert b'name="token"' in (await client("GET", "/", headers=headers)).body
+
+
+async def test_a_wrong_token_is_told_in_the_form_and_limited(client: AsgiClient) -> None:
+    for _ in range(20):
+        answer = await log_in(client, "wrong<b>")
+        assert answer.status == 403
+        assert b"This is not the admin token." in answer.body
+        assert b"wrong<b>" not in answer.body
+        assert "set-cookie" not in answer.headers
+    assert (await log_in(client)).status == 429
+
+
+@pytest.mark.parametrize("origin", [None, "null", "http://destination.test:3000", "http://evil.test"])
+async def test_the_form_of_another_site_logs_nobody_in(client: AsgiClient, origin: str | None) -> None:
+    headers = {} if origin is None else {"origin": origin}
+    answer = await client("POST", "/login", urlencode({"token": ADMIN_TOKEN}).encode(), headers=headers)
+    assert (answer.status, "set-cookie" in answer.headers) == (403, False)
+
+
+@pytest.mark.parametrize("body", [b"", b"token=", b"\xff\xfe", b"token=a&token=" + ADMIN_TOKEN.encode()])
+async def test_a_strange_form_is_a_wrong_token(client: AsgiClient, body: bytes) -> None:
+    assert (await client("POST", "/login", body, headers=FORM)).status == 403
+
+
+async def test_a_huge_form_is_refused(client: AsgiClient) -> None:
+    assert (await client("POST", "/login", b"x" * 20_000, headers=FORM)).status == 413
+
+
+@pytest.mark.parametrize(
+    ("wanted", "target"),
+    [
+        (f"/transfers/{TRANSFER}", f"/transfers/{TRANSFER}"),
+        ("//evil.test", "/"),
+        ("https://evil.test", "/"),
+        ("/transfers/\\evil", "/"),
+        ("/transfers/..", "/"),
+        ("/transfers/x\r\nset-cookie: a=b", "/"),
+    ],
+)
+async def test_the_login_leads_to_our_own_pages_only(client: AsgiClient, wanted: str, target: str) -> None:
+    assert (await log_in(client, next=wanted)).headers["location"] == target
+
+
+async def test_logging_out_takes_the_cookie_away(client: AsgiClient) -> None:
+    answer = await client("POST", "/logout", headers=FORM)
+    assert 'growi_transfer_admin=""' in answer.headers["set-cookie"]
+    assert "set-cookie" not in (await client("POST", "/logout", headers={"origin": "http://evil.test"})).headers
+
+
+async def test_every_answer_has_the_headers_that_keep_a_browser_safe(client: AsgiClient) -> None:
+    for method, path in (("GET", "/"), ("GET", "/static/watch.js"), ("GET", "/nothing"), ("POST", "/login")):
+        headers = (await client(method, path)).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        # With `no-referrer` a browser would send `Origin: null` from our own form.
+        assert headers["referrer-policy"] == "same-origin"
+
+
+async def test_static_files_stay_in_their_folder(client: AsgiClient) -> None:
+    for path in ("/static/../pages.py", "/static/%2e%2e/pages.py", "/static/", "/static"):
+        assert (await client("GET", path)).status == 404, path
+    script = await client("GET", "/static/watch.js")
+    assert (script.status, script.headers["content-type"].split(";")[0]) == (200, "text/javascript")
+
+
+def test_the_page_keeps_its_own_policy() -> None:
+    """No inline script or style, nothing from elsewhere, no text written as HTML."""
+    for file in STATIC.glob("*.html"):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"<script(?![^>]*\ssrc=\"/static/)", text), file
+        assert not re.search(r"\s(on\w+|style)=", text), file
+        assert not re.search(r"(src|href|action)=\"(?!/)", text), file
+    for file in STATIC.glob("*.js"):
+        text = file.read_text(encoding="utf-8")
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|setAttribute", text), file
+        assert "http://" not in text
+        assert "https://" not in text
