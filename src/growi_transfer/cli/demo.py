@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import signal
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from growi_transfer.cli.output import Output, count, duration, size, table
 from growi_transfer.cli.render import reporter
-from growi_transfer.cli.session import Interrupted, session_of
+from growi_transfer.cli.scratch import until_stopped, work_folder
+from growi_transfer.cli.session import session_of
 from growi_transfer.demo.damage import DAMAGES
 from growi_transfer.demo.findings import Comparison
 from growi_transfer.demo.run import Pushed, fill, judge, push, result_of
@@ -79,7 +76,7 @@ def demo(
     output = session_of(context).output
     output.json = json
     wiki = WikiSize(pages, revisions, attachments, attachment_size, body_size, seed)
-    with _until_stopped(), _work_folder(work_dir, output) as folder, open_pair(folder) as pair:
+    with until_stopped(), work_folder("demo", work_dir, output.note) as folder, open_pair(folder) as pair:
         comparison = _move(pair, wiki, output, damage, {"volumes": volumes, "attachments": parallel})
         if keep:
             _stay(pair, folder, output)
@@ -115,7 +112,7 @@ def _move(pair: Pair, wiki: WikiSize, output: Output, damage: str | None, parall
 
 
 def _summary(pushed: Pushed, comparison: Comparison) -> Iterator[str]:
-    mongo, files = pushed.timeline.mongo_seconds, pushed.timeline.attachment_seconds
+    mongo, files = pushed.mongo_seconds, pushed.timeline.attachment_seconds
     yield from table(
         ["", "count", "size", "time", "rate"],
         [
@@ -165,44 +162,3 @@ def _stay(pair: Pair, folder: Path, output: Output) -> None:
 def _say(output: Output, text: str) -> None:
     if not output.json:
         output.note(text)
-
-
-@contextlib.contextmanager
-def _work_folder(parent: Path | None, output: Output) -> Iterator[Path]:
-    """A new folder that goes away; after an error the logs in it stay."""
-    if parent is not None:
-        parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="growi-transfer-demo-", dir=parent))
-    try:
-        yield folder
-    except Exception:
-        for path in sorted(folder.rglob("*"), reverse=True):
-            if path.is_dir() and not path.is_symlink():
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-            elif path.suffix != ".log":
-                path.unlink(missing_ok=True)
-        output.note(f"The logs are in {folder}.")
-        raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _until_stopped() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does: all is stopped and removed, then Interrupted raised."""
-
-    def stop(_number: int, _frame: FrameType | None) -> Any:
-        raise KeyboardInterrupt
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted("Stopped; nothing is left behind. The demo begins anew each time.") from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -14,14 +14,13 @@ class Timeline:
     def __init__(self, began: float) -> None:
         self._began = began
         self._last = began
-        self._state = ""
+        self._state = "created"  # what comes before the first snapshot belongs to it
         self._in_state: dict[str, float] = {}
         self._documents_done: float | None = None
         self._files_done: float | None = None
 
     def observe(self, shape: Mapping[str, Any], at: float) -> None:
-        if self._state:
-            self._in_state[self._state] = self._in_state.get(self._state, 0.0) + at - self._last
+        self._in_state[self._state] = self._in_state.get(self._state, 0.0) + at - self._last
         self._last = at
         self._state = shape["state"]
         if self._state not in _IN_MOTION and self._state != "completed":
@@ -46,19 +45,14 @@ class Timeline:
         return sum(self._in_state.get(state, 0.0) for state in states)
 
     @property
-    def mongo_seconds(self) -> float:
-        """Until the last document was stored, and for comparing with the source and building indexes."""
-        copied = self._since_copying(self._documents_done)
-        return copied + self.in_state("reconciling", "indexing")
+    def document_seconds(self) -> float:
+        """From the beginning of the copy until the last document was stored."""
+        return self._since_copying(self._documents_done)
 
     @property
     def attachment_seconds(self) -> float:
-        """Until the last file was stored."""
+        """The same for files."""
         return self._since_copying(self._files_done)
-
-    @property
-    def verify_seconds(self) -> float:
-        return self.in_state("verifying")
 
     def _since_copying(self, moment: float | None) -> float:
         before = self.in_state("created", "checked")

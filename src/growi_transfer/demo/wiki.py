@@ -46,6 +46,8 @@ class WikiSize:
     seed: int = 1
     exact_attachments: bool = False
     """All attachments belong to pages and have exactly `attachment_size` bytes."""
+    plugin: bool = True
+    """With the collections of a plug-in that GROWI does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ def make_wiki(
         rng = seeded(f"wiki {size.seed}")
         cast = Cast(Ids(f"wiki {size.seed}"), TextPool(size.seed), rng, history)
         create_growi_collections(database)
-        create_plugin_collections(database)
+        if size.plugin:
+            create_plugin_collections(database)
         people = max(6, min(200, size.pages // 10))
         cast.users = records.users(cast, people, password_seed)
         cast.groups = records.groups(cast, max(2, min(40, size.pages // 40)))
@@ -75,7 +78,8 @@ def make_wiki(
             written = disk.submit(write_files, uploads, files, size.seed)
             with BulkWriter(database, size.body_size) as writer:
                 _fill(writer, cast, size, files)
-            fill_plugin_collections(database, cast.ids, cast.text, rng, history.now)
+            if size.plugin:
+                fill_plugin_collections(database, cast.ids, cast.text, rng, history.now)
             attachment_bytes = written.result()
         documents, document_bytes = count_documents(database)
         return WikiCounts(documents, document_bytes, len(files), attachment_bytes)

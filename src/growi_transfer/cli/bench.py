@@ -1,0 +1,69 @@
+"""`growi-transfer bench`: how fast a transfer is on this machine, beside programs that people use for the same."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from growi_transfer.cli.scratch import until_stopped, work_folder
+from growi_transfer.cli.session import session_of
+from growi_transfer.demo.bench import Bench, BenchSize
+
+_SIZE = BenchSize()
+
+
+class Workload(StrEnum):
+    REVISIONS = "revisions"
+    SMALL_FILES = "small_files"
+    LARGE_FILE = "large_file"
+
+
+def bench(
+    context: typer.Context,
+    only: Annotated[
+        list[Workload] | None, typer.Option("--only", help="Measure this; may be repeated.", show_default="all")
+    ] = None,
+    documents: Annotated[int, typer.Option("--documents", min=50, help="Revisions in the database.")] = _SIZE.documents,
+    body_size: Annotated[
+        int, typer.Option("--body-size", metavar="BYTES", min=1, help="Average size of a revision's text.")
+    ] = _SIZE.body_size,
+    files: Annotated[int, typer.Option("--files", min=1, help="Small files.")] = _SIZE.files,
+    file_size: Annotated[
+        int, typer.Option("--file-size", metavar="BYTES", min=0, help="Size of each small file.")
+    ] = _SIZE.file_size,
+    large_file_size: Annotated[
+        int, typer.Option("--large-file-size", metavar="BYTES", min=0, help="Size of the large file.")
+    ] = _SIZE.large_file_size,
+    repeat: Annotated[
+        int, typer.Option("--repeat", min=1, help="Measure so often, and take the median.")
+    ] = _SIZE.repeat,
+    work_dir: Annotated[
+        Path | None,
+        typer.Option("--work-dir", metavar="FOLDER", help="Where to work.", show_default="a temporary folder"),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result only.")] = False,
+) -> None:
+    """Time transfers on this machine, and other programs on the same work.
+
+    Peers are mongodump and mongorestore, rclone, tar and cp, as far as they are
+    on PATH; the result names the missing ones. A ratio below 1 means that we are
+    faster. "copy" includes index builds; reading back is timed apart. Files count
+    when their SHA-256 was checked and they are on the disk, so for peers the time
+    until everything is on the disk counts. The result is one line of JSON.
+
+    \b
+    Examples:
+      growi-transfer bench
+      growi-transfer bench --only revisions --documents 200000
+      growi-transfer bench --documents 5000 --files 200 --large-file-size 50000000
+    """
+    output = session_of(context).output
+    output.json = json
+    size = BenchSize(documents, body_size, files, file_size, large_file_size, repeat)
+    wanted = {workload.value: not only or workload in only for workload in Workload}
+    with until_stopped(), work_folder("bench", work_dir, output.note) as folder:
+        result = Bench(folder, size, (lambda _: None) if json else output.note).run(wanted)
+    output.last(result)
