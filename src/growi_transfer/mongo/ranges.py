@@ -7,9 +7,10 @@ type only. `_id`s are never compared in Python: their order is the server's, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TypeAlias
 
 from bson.max_key import MaxKey
 from bson.raw_bson import RawBSONDocument
@@ -20,24 +21,28 @@ from growi_transfer.protocol.documents import split
 from growi_transfer.protocol.elements import id_document, id_first
 from growi_transfer.protocol.wire import RANGE_BYTES
 
+_ID = b"_id\x00"
 _BATCH_BYTES = 4 << 20
 """Wanted size of one server batch: large enough to be few, small enough to keep two of them."""
+
+
+_Bytes: TypeAlias = bytes  # for annotations below a field that is named `bytes`
 
 
 @dataclass(frozen=True, slots=True)
 class RawRange:
     """The documents of one range as they were read. The views keep the server's batches alive: use and drop."""
 
-    minimum: bytes | None
+    minimum: _Bytes | None
     """BSON {"_id": value} of the inclusive lower bound; None is open."""
-    maximum: bytes | None
+    maximum: _Bytes | None
     """Exclusive upper bound; None is open."""
-    documents: list[bytes | memoryview]
+    documents: list[_Bytes | memoryview]
     bytes: int
     normalised: int = 0
     """Documents whose `_id` had to be moved to the front, as the server does on insert."""
 
-    def digest(self, *, ordered: bool = False) -> bytes:
+    def digest(self, *, ordered: bool = False) -> _Bytes:
         """Digest of the documents; call it in a thread."""
         return ordered_digest(self.documents) if ordered else set_digest(self.documents)
 
@@ -88,7 +93,7 @@ async def cut(
     snapshot: Snapshot | None = None,
     natural: bool = False,
     target: int = RANGE_BYTES,
-) -> AsyncIterator[RawRange]:
+) -> AsyncGenerator[RawRange, None]:
     """Cut everything between two bounds into ranges of about `target` bytes that follow one another without a gap.
 
     The first range begins at `minimum`, the last one ends at `maximum`; there is at least one, even if it is empty.
@@ -116,11 +121,11 @@ def _documents(batch: bytes, natural: bool) -> tuple[list[bytes | memoryview], i
     moved = 0
     documents: list[bytes | memoryview] = []
     for document in split(batch):
-        if document[4:9] != b"\x07_id\x00" and not natural:
+        first: bytes | memoryview = document
+        if not natural and bytes(document[5:9]) != _ID:
             first = id_first(document)
             moved += first is not document
-            document = first
-        documents.append(document)
+        documents.append(first)
     return documents, moved
 
 
@@ -128,7 +133,7 @@ def _documents(batch: bytes, natural: bool) -> tuple[list[bytes | memoryview], i
 class CollectionDigest:
     documents: int
     bytes: int
-    digest: bytes
+    digest: _Bytes
 
 
 async def digest_collection(
@@ -165,8 +170,8 @@ async def digest_collection(
         found = split(batch)
         documents += len(found)
         size += len(batch)
-        work = (chain.feed, found) if chain is not None else (set_digest, found)
-        pending = asyncio.ensure_future(asyncio.to_thread(*work))
+        hashed = asyncio.to_thread(set_digest if chain is None else chain.feed, found)
+        pending = asyncio.ensure_future(hashed)
     if pending is not None:
         digests.append(await pending)
     if chain is not None:

@@ -41,11 +41,7 @@ class Committer:
         steps: list[tuple[str, dict[str, Any]]] = []
         steps += _view_drops(entries, excluded)
         steps += _swaps(transfer_id, rows, entries, excluded)
-        steps += [
-            (CREATE_VIEW, {"name": row.name, "metadata": row.metadata})
-            for row in rows
-            if row.kind == "view"
-        ]
+        steps += [(CREATE_VIEW, {"name": row.name, "metadata": row.metadata}) for row in rows if row.kind == "view"]
         for row in rows:
             _, ttl = catalog.split_ttl(catalog.secondary_indexes(catalog.from_metadata(row.metadata)))
             steps += [(TTL, {"collection": row.name, "index": index, "seconds": ttl[index]}) for index in ttl]
@@ -156,6 +152,10 @@ class Committer:
     async def _create_view(self, name: str, metadata: str) -> None:
         if name not in await catalog.uuids(self._database):
             await catalog.create_collection(self._database, name, catalog.from_metadata(metadata))
+
+    async def release_maintenance(self) -> None:
+        """End the maintenance mode that the commit left on."""
+        await self._rules.release_maintenance()
 
     async def purge(self, transfer_id: str, *, keep_journal: bool = False) -> None:
         """Drop every collection and file that was kept for this transfer: staging, former, strays."""

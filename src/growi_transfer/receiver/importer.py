@@ -19,7 +19,6 @@ from growi_transfer.mongo.client import Database
 from growi_transfer.mongo.ranges import batch_documents, digest_collection
 from growi_transfer.mongo.staging import clear_range, insert, restore_zero_timestamps
 from growi_transfer.protocol.digest import combine
-from growi_transfer.protocol.documents import split
 from growi_transfer.protocol.elements import may_have_zero_timestamps, zero_timestamps
 from growi_transfer.protocol.errors import (
     BsonInvalid,
@@ -79,10 +78,10 @@ class Importer:
         fresh: list[CollectionRow] = []
         present = await catalog.uuids(self._database)
         for collection in wanted:
-            row = held.get(collection.number)
-            if row is not None and _same(row, collection) and (not row.staging or row.staging in present):
-                if row.metadata != collection.metadata:
-                    fresh.append(replace(row, metadata=collection.metadata))
+            old = held.get(collection.number)
+            if old is not None and _same(old, collection) and (not old.staging or old.staging in present):
+                if old.metadata != collection.metadata:
+                    fresh.append(replace(old, metadata=collection.metadata))
                 continue
             fresh.append(await self._make(transfer_id, collection))
         await self._ledger.put_collections(fresh)
@@ -173,6 +172,32 @@ class Importer:
             Role.RECEIVER, transfer_id, DocumentsStored(new.documents - before[0], new.bytes - before[1], len(body))
         )
         return new
+
+    async def append(
+        self, transfer_id: str, collection: str, number: int, documents: Sequence[bytes], digest: bytes
+    ) -> None:
+        """Stage documents that come in no known order and only once: those of an archive. A failure on the way means
+        that the transfer begins again from nothing. Raises like `put_volume`."""
+        row = await self.row(transfer_id, collection)
+        await insert(self._database, row.staging, documents, ordered=row.kind == "capped")
+        raw = b"".join(documents)
+        if may_have_zero_timestamps(raw):
+            suspects = [document for document in documents if zero_timestamps(document)]
+            await restore_zero_timestamps(self._database, row.staging, suspects)
+        stored = RangeRow(
+            role=Role.RECEIVER,
+            transfer_id=transfer_id,
+            collection=row.number,
+            number=number,
+            minimum=None,
+            maximum=None,
+            documents=len(documents),
+            bytes=len(raw),
+            digest=digest,
+            state=ItemState.STORED,
+        )
+        await self._ledger.put_ranges([stored])
+        self._board.apply(Role.RECEIVER, transfer_id, DocumentsStored(len(documents), len(raw), 0))
 
     async def _make_room(self, row: CollectionRow, old: RangeRow | None, new: RangeRow) -> None:
         if old is not None:
@@ -278,8 +303,7 @@ class Importer:
 def _open_volume(body: bytes) -> tuple[Manifest, list[bytes], list[bytes]]:
     """The manifest, the documents, and those with an empty timestamp. For a thread."""
     manifest, data = unpack(body)
-    check(manifest, data)
-    documents = [bytes(document) for document in split(data)]
+    documents = [bytes(document) for document in check(manifest, data)]
     suspects = documents if may_have_zero_timestamps(data) else []
     return manifest, documents, [document for document in suspects if zero_timestamps(document)]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -25,13 +27,17 @@ from growi_transfer.protocol.errors import (
 from growi_transfer.protocol.machine import FINISHED, Event, Position, State
 from growi_transfer.protocol.progress import Planned, to_json
 from growi_transfer.protocol.wire import AttachmentFile, PlanPage, PutTransfer, Verify
+from growi_transfer.receiver.archive_import import import_archive
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.commit import Committer
 from growi_transfer.receiver.file_swap import FileSwap
 from growi_transfer.receiver.importer import Difference, Importer
 from growi_transfer.receiver.keys import Keys
-from growi_transfer.receiver.transfers import Transfers, require
+from growi_transfer.ledger.life import require
+from growi_transfer.ledger.process import peak_rss_mib
+from growi_transfer.receiver.transfers import Transfers
 from growi_transfer.receiver.uploads import Uploads, UploadState
+from growi_transfer.storage.base import Storage, StoredFile
 
 _log = structlog.get_logger(__name__)
 _COPYING = (State.COPYING, State.INDEXING, State.VERIFYING, State.READY)
@@ -54,6 +60,8 @@ class Receiver:
         files: FileSwap,
         committer: Committer,
         info: Callable[[], Awaitable[dict[str, Any]]],
+        storage: Storage,
+        new_id: Callable[[], str],
         instance_id: str,
     ) -> None:
         self.keys = keys
@@ -67,6 +75,8 @@ class Receiver:
         self._files = files
         self._committer = committer
         self._info = info
+        self._storage = storage
+        self._new_id = new_id
         self._instance_id = instance_id
         self._work: dict[str, asyncio.Task[None]] = {}
 
@@ -90,7 +100,9 @@ class Receiver:
         """GROWI's document about this instance plus our `transfer` block."""
         return await self._info()
 
-    async def put_transfer(self, transfer_id: str, body: PutTransfer, *, key_id: str | None, epoch: int) -> dict[str, Any]:
+    async def put_transfer(
+        self, transfer_id: str, body: PutTransfer, *, key_id: str | None, epoch: int
+    ) -> dict[str, Any]:
         """Begin or go on with a transfer; sending the same again changes nothing.
 
         Raises KeyClaimed, DestinationBusy, SetupDiffers, Superseded, StateConflict, CollectionIllegal.
@@ -105,7 +117,8 @@ class Receiver:
             owner = await self._ledger.claim_destination(transfer_id)
             if owner != transfer_id:
                 raise DestinationBusy(
-                    f"The transfer {owner} into this wiki is not finished. Let it end, or cancel it here.", transfer=owner
+                    f"The transfer {owner} into this wiki is not finished. Let it end, or cancel it here.",
+                    transfer=owner,
                 )
             now = self._transfers.clock()
             known = await self._ledger.create_transfer(
@@ -142,6 +155,7 @@ class Receiver:
             "error": row.facts.get("error"),
             "told": row.facts.get("told"),
             "working": transfer_id in self._work,
+            "peak_rss_mib": peak_rss_mib(),
         }
         shape = to_json(snapshot) if snapshot is not None else row.facts.get("progress")
         return {"transfer": shape, "held": held}
@@ -172,8 +186,20 @@ class Receiver:
     ) -> dict[str, Any]:
         """Store one volume; durable when this returns."""
         await self._admit_data(transfer_id, epoch)
+        started = time.monotonic()
         stored = await self._importer.put_volume(transfer_id, collection, number, body)
-        return {"number": stored.number, "documents": stored.documents, "digest": stored.digest.hex()}
+        return {
+            "number": stored.number,
+            "documents": stored.documents,
+            "digest": stored.digest.hex(),
+            "seconds": time.monotonic() - started,
+        }
+
+    async def append(
+        self, transfer_id: str, collection: str, number: int, documents: Sequence[bytes], digest: bytes
+    ) -> None:
+        """Stage documents of an archive, which come in no known order and only once."""
+        await self._importer.append(transfer_id, collection, number, documents, digest)
 
     async def plan_attachments(self, transfer_id: str, page: PlanPage, *, epoch: int) -> dict[str, Any]:
         """Which files of a page are missing here."""
@@ -366,6 +392,14 @@ class Receiver:
     async def keep_alive(self, transfer_id: str, *, epoch: int) -> None:
         """Nothing but a sign of life; the key's lease was renewed by the guard."""
         await self._transfers.admit(transfer_id, epoch)
+
+    async def import_archive(self, path: Path) -> dict[str, Any]:
+        """Bring a whole archive in: stage, verify, commit (see `receiver.archive_import`)."""
+        return await import_archive(self, path, self._new_id())
+
+    def files(self) -> AsyncIterator[list[StoredFile]]:
+        """Pages of what the attachment storage holds."""
+        return self._storage.list_files()
 
     async def exists(self, transfer_id: str) -> bool:
         """Whether this instance knows the transfer as its destination."""

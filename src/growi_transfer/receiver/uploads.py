@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
@@ -186,12 +187,12 @@ class _Turn:
         self.finished = asyncio.Event()
 
 
-async def _next_or_ended(chunks: AsyncIterator[bytes], ended: asyncio.Future[bool]) -> bytes | None:
+async def _next_or_ended(chunks: AsyncIterator[bytes], ended: asyncio.Task[Literal[True]]) -> bytes | None:
     """The next chunk, or None at the end. Raises Superseded as soon as a newer request wants to go on: the line of
     the older one may be dead without anybody having noticed."""
-    arriving = asyncio.ensure_future(_next(chunks))
+    arriving: asyncio.Task[Any] = asyncio.ensure_future(_next(chunks))
     try:
-        await asyncio.wait({arriving, ended}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([arriving, ended], return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
             raise Superseded("A newer request goes on with this file.")
         return arriving.result()

@@ -1,0 +1,98 @@
+"""One large file out, by offset: it goes on where the destination has it, whatever happened in between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from hashlib import sha256
+
+from growi_transfer.protocol.errors import SizeMismatch
+from growi_transfer.protocol.wire import AttachmentFile
+from growi_transfer.pusher.peer import Peer
+from growi_transfer.storage.base import Storage
+
+
+async def send_large(
+    peer: Peer,
+    storage: Storage,
+    transfer_id: str,
+    path: str,
+    file: AttachmentFile,
+    *,
+    chunk_bytes: int,
+    on_durable: Callable[[int], None],
+) -> bytes:
+    """Send a file from the offset at which the destination is; its digest. May be called again after any failure.
+
+    The file is always read from its beginning, because the digest is that of what is sent as a whole. `on_durable`
+    hears the bytes that became durable over there. Raises FileNotFound, SizeMismatch when the file changes its size,
+    and the peer's errors.
+    """
+    state = await peer.upload_state(transfer_id, file.id)
+    known = state is not None and state.length == file.size
+    offset = state.offset if state is not None and known else 0
+    hasher = sha256()
+    reader = _Reader(storage.open(path), hasher.update)
+    async for _ in reader.take(offset):
+        pass
+    first = True
+    while offset < file.size:
+        length = min(chunk_bytes, file.size - offset)
+        sent = await peer.patch_upload(
+            transfer_id,
+            file.id,
+            offset=offset,
+            chunks=reader.take(length),
+            length=length,
+            complete=False,
+            file=file if first else None,
+        )
+        on_durable(sent.offset - offset)
+        offset, first = sent.offset, False
+    if not await reader.at_end():
+        raise SizeMismatch("The file became longer while it was read.")
+    # The digest goes in a header and is known only now, so the end is a request of its own.
+    await peer.patch_upload(
+        transfer_id,
+        file.id,
+        offset=offset,
+        chunks=reader.take(0),
+        length=0,
+        complete=True,
+        digest=hasher.hexdigest(),
+        file=file if first else None,
+    )
+    return hasher.digest()
+
+
+class _Reader:
+    """A file read once from the beginning, hashed on the way, and given out in parts."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], update: Callable[[bytes], None]) -> None:
+        self._chunks = chunks
+        self._update = update
+        self._held = b""
+
+    async def _next(self) -> bytes:
+        if self._held:
+            chunk, self._held = self._held, b""
+            return chunk
+        chunk = await anext(self._chunks, b"")
+        if chunk:
+            await asyncio.to_thread(self._update, chunk)
+        return chunk
+
+    async def take(self, size: int) -> AsyncIterator[bytes]:
+        """The next `size` bytes. Raises SizeMismatch when the file has become shorter."""
+        while size:
+            chunk = await self._next()
+            if not chunk:
+                raise SizeMismatch("The file became shorter while it was read.")
+            if len(chunk) > size:
+                chunk, self._held = chunk[:size], chunk[size:]
+            size -= len(chunk)
+            yield chunk
+
+    async def at_end(self) -> bool:
+        """Whether nothing is left."""
+        return not self._held and not await anext(self._chunks, b"")

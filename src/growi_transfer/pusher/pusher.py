@@ -1,0 +1,346 @@
+"""The source's role, as one object: what the web routes and the command line call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict, replace
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import structlog
+
+from growi_transfer.ledger.base import Ledger, Role, TransferRow
+from growi_transfer.ledger.board import ProgressBoard
+from growi_transfer.ledger.life import Life, require
+from growi_transfer.mongo.client import Database
+from growi_transfer.mongo.collections import list_collections
+from growi_transfer.protocol.errors import (
+    Blocked,
+    Incompatible,
+    SetupDiffers,
+    StateConflict,
+    TransferError,
+    TransferKeyMalformed,
+    code_of,
+)
+from growi_transfer.protocol.machine import FINISHED, Event, Position, State, allows
+from growi_transfer.protocol.progress import Notice, Planned, WarningRaised, to_json
+from growi_transfer.protocol.transfer_key import parse_key
+from growi_transfer.pusher.catalogue import partition
+from growi_transfer.pusher.export import export_archive
+from growi_transfer.pusher.job import PushJob, options_of
+from growi_transfer.pusher.options import PushOptions
+from growi_transfer.pusher.peer import Peer
+from growi_transfer.pusher.preflight import Preflight, Report
+from growi_transfer.storage.base import Storage
+
+_log = structlog.get_logger(__name__)
+
+
+class KeyStore(Protocol):
+    """Where the keys of transfers under way are kept, readable by their owner only."""
+
+    def keep_key(self, transfer_id: str, key_string: str) -> None: ...
+
+    def key(self, transfer_id: str) -> str | None: ...
+
+    def forget_key(self, transfer_id: str) -> None: ...
+
+
+class JobRunner(Protocol):
+    def job(self, transfer_id: str) -> PushJob | None: ...
+
+    async def start(self, transfer_id: str) -> None: ...
+
+    async def stop(self, transfer_id: str) -> None: ...
+
+
+OpenPeer = Callable[[str, int], AbstractAsyncContextManager[Peer]]
+"""A client for the destination that a key string names, under an epoch."""
+
+
+def transfer_id_of(key_string: str) -> str:
+    """The id of the transfer that a key starts: the same key always means the same transfer.
+
+    The first 128 bits of a SHA-256; a key has far more entropy than anybody can try.
+    """
+    key = parse_key(key_string)
+    return sha256(f"growi-transfer/transfer-id/1\n{key.token}\n{key.origin}".encode()).hexdigest()[:32]
+
+
+class Pusher:
+    """Starts, steers and ends outgoing transfers."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        storage: Storage,
+        ledger: Ledger,
+        board: ProgressBoard,
+        life: Life,
+        preflight: Preflight,
+        keys: KeyStore,
+        open_peer: OpenPeer,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._storage = storage
+        self._ledger = ledger
+        self._board = board
+        self._life = life
+        self._preflight = preflight
+        self._keys = keys
+        self._open_peer = open_peer
+        self._clock = clock
+        self._runner: JobRunner | None = None
+
+    def use(self, runner: JobRunner) -> None:
+        """The runner in whose hands transfers run; set once, before anything is started."""
+        self._runner = runner
+
+    @property
+    def runner(self) -> JobRunner:
+        """The runner."""
+        assert self._runner is not None
+        return self._runner
+
+    async def collections(self) -> list[str]:
+        """Names of the collections that would move."""
+        moving, _, _ = partition(await list_collections(self._database), ())
+        return [info.name for info in moving]
+
+    async def preflight(self, key_string: str, options: PushOptions) -> dict[str, Any]:
+        """Blockers, warnings, counts and the destination's own words. Writes nothing."""
+        return (await self._report(key_string, options)).to_json()
+
+    async def _report(self, key_string: str, options: PushOptions) -> Report:
+        async with self._open_peer(key_string, 0) as peer:
+            info = await peer.growi_info()
+        if info.transfer is None:
+            raise Incompatible("The destination is a GROWI without growi-transfer; run growi-transfer beside it.")
+        return await self._preflight.run(info, options)
+
+    # starting and going on
+
+    async def start(self, key_string: str, options: PushOptions) -> str:
+        """Begin the transfer of this key, or go on with it; the id, at once.
+
+        Raises TransferKeyMalformed, Blocked (blockers, or warnings that are not accepted), SetupDiffers,
+        DestinationNotAllowed, StateConflict for a cancelled one, TransferOwned, PeerRefused, PeerUnavailable.
+        """
+        transfer_id = transfer_id_of(key_string)
+        row = await self._ledger.get_transfer(Role.PUSHER, transfer_id)
+        if row is not None:
+            return await self._go_on(row, key_string, options)
+        report = await self._report(key_string, options)
+        _check(report, options)
+        now = self._clock()
+        row = await self._ledger.create_transfer(
+            TransferRow(
+                role=Role.PUSHER,
+                id=transfer_id,
+                position=Position(State.CREATED),
+                setup={**report.setup.model_dump(mode="json"), "destination": parse_key(key_string).origin},
+                created_at=now,
+                updated_at=now,
+                facts={
+                    "options": asdict(options),
+                    "totals": {"files": report.files - report.missing_files, "file_bytes": report.file_bytes},
+                    "warnings": [finding.to_json() for finding in report.judgement.warnings],
+                },
+            )
+        )
+        self._keys.keep_key(transfer_id, key_string)
+        self._board.start(row)
+        for finding in report.judgement.warnings:
+            notice = Notice(finding.code, finding.message, dict(finding.details))
+            self._board.apply(Role.PUSHER, transfer_id, WarningRaised(notice))
+        documents = sum(info.documents for info in report.moving)
+        size = sum(info.bytes for info in report.moving) + report.file_bytes
+        files = report.files - report.missing_files
+        self._board.apply(Role.PUSHER, transfer_id, Planned(documents=documents, bytes=size, files=files))
+        await self.runner.start(transfer_id)
+        return transfer_id
+
+    async def _go_on(self, row: TransferRow, key_string: str, options: PushOptions) -> str:
+        if row.position.state is State.CANCELLED:
+            raise StateConflict("This transfer was cancelled. Ask the destination for a new key.", state="cancelled")
+        if row.position.state in FINISHED:
+            return row.id
+        wanted = sorted(set(options.exclude_collections))
+        if list(row.setup["excluded_collections"]) != wanted:
+            raise SetupDiffers(
+                "The transfer was begun with other exclusions; go on with the same ones, or cancel it.",
+                different=["excluded_collections"],
+            )
+        self._keys.keep_key(row.id, key_string)
+        await self._life.note(row.id, {"options": asdict(options)})
+        await self._resume(row)
+        return row.id
+
+    async def _resume(self, row: TransferRow) -> None:
+        if row.position.state in (State.FAILED, State.PAUSED):
+            await self._life.note(row.id, {"error": None})
+            await self._life.step(row.id, Event.RESUMED)
+        await self.runner.start(row.id)
+
+    async def resume(self, transfer_id: str, key_string: str | None) -> dict[str, Any]:
+        """Go on with a transfer that is paused, failed or was interrupted; with a new key if one is given."""
+        row = await self._life.get(transfer_id)
+        if key_string is not None:
+            if parse_key(key_string).origin != row.setup["destination"]:
+                raise SetupDiffers("The key is for another destination.", different=["destination"])
+            self._keys.keep_key(transfer_id, key_string)
+        if row.position.state in FINISHED:
+            raise StateConflict(f"The transfer is {row.position.state}.", state=row.position.state.value)
+        await self._resume(row)
+        return self._shape(await self._life.get(transfer_id))
+
+    async def retry(self, transfer_id: str) -> dict[str, Any]:
+        """Try again what failed; what is stored is not sent again."""
+        return await self.resume(transfer_id, None)
+
+    async def pause(self, transfer_id: str) -> dict[str, Any]:
+        """Stop sending; what is acknowledged stays, and the transfer can go on at any time."""
+        await self.runner.stop(transfer_id)
+        await self._life.step(transfer_id, Event.PAUSED)
+        return self._shape(await self._life.get(transfer_id))
+
+    # steering
+
+    async def tune(
+        self,
+        transfer_id: str,
+        *,
+        volumes: int | None = None,
+        attachments: int | None = None,
+        bandwidth: int | Literal["unchanged"] | None = "unchanged",
+    ) -> dict[str, Any]:
+        """Change the numbers of requests in flight and the bandwidth, now if the transfer runs, and for later."""
+        row = await self._life.get(transfer_id)
+        options = options_of(row)
+        options = replace(
+            options,
+            volumes=options.volumes if volumes is None else volumes,
+            attachments=options.attachments if attachments is None else attachments,
+            bandwidth=options.bandwidth if bandwidth == "unchanged" else bandwidth,
+        )
+        await self._life.note(transfer_id, {"options": asdict(options)})
+        job = self.runner.job(transfer_id)
+        if job is not None:
+            job.tune(options)
+        return self._shape(row)
+
+    async def verify(self, transfer_id: str) -> dict[str, Any]:
+        """Read the source again, send what differs, and prove it once more."""
+        row = await self._life.get(transfer_id)
+        require(row, State.READY)
+        await self._life.note(transfer_id, {"options": asdict(replace(options_of(row), commit=False))})
+        await self._life.step(transfer_id, Event.DIFFERENCE_FOUND)
+        await self.runner.start(transfer_id)
+        return self._shape(await self._life.get(transfer_id))
+
+    async def commit(self, transfer_id: str) -> dict[str, Any]:
+        """Swap in what is verified."""
+        row = await self._life.get(transfer_id)
+        require(row, State.READY, State.COMMITTING)
+        await self._life.note(transfer_id, {"options": asdict(replace(options_of(row), commit=True))})
+        await self.runner.start(transfer_id)
+        return self._shape(await self._life.get(transfer_id))
+
+    async def rollback(self, transfer_id: str) -> dict[str, Any]:
+        """Have the destination bring back its former data."""
+        row = await self._life.get(transfer_id)
+        require(row, State.COMPLETED)
+        async with self._peer_of(row) as peer:
+            await peer.rollback(transfer_id)
+        await self._life.step(transfer_id, Event.ROLLED_BACK)
+        return self._shape(await self._life.get(transfer_id))
+
+    async def cancel(self, transfer_id: str) -> dict[str, Any]:
+        """End a transfer that is not committed; the destination removes what it was sent.
+
+        A destination that cannot be told is named in a warning: its admin can cancel there.
+        """
+        row = await self._life.get(transfer_id)
+        if row.position.state is State.CANCELLED:
+            return self._shape(row)
+        if not allows(row.position, Event.CANCELLED):
+            raise StateConflict(f"A transfer that is {row.position.state} cannot be cancelled.")
+        await self.runner.stop(transfer_id)
+        try:
+            async with self._peer_of(row) as peer:
+                await peer.cancel(transfer_id)
+        except TransferError as error:
+            if code_of(error) != "transfer_not_found":
+                notice = Notice("destination_not_told", f"The destination could not be told: {error.message}")
+                self._board.apply(Role.PUSHER, transfer_id, WarningRaised(notice))
+        await self._life.step(transfer_id, Event.CANCELLED)
+        await self._ledger.delete_items(Role.PUSHER, transfer_id)
+        self._keys.forget_key(transfer_id)
+        return self._shape(await self._life.get(transfer_id))
+
+    @asynccontextmanager
+    async def _peer_of(self, row: TransferRow) -> AsyncIterator[Peer]:
+        key = self._keys.key(row.id)
+        if key is None:
+            raise TransferKeyMalformed("The key of this transfer is no longer kept; give it again.")
+        async with self._open_peer(key, row.epoch) as peer:
+            yield peer
+
+    def _shape(self, row: TransferRow) -> dict[str, Any]:
+        snapshot = self._board.snapshot(Role.PUSHER, row.id)
+        return {"transfer": to_json(snapshot) if snapshot is not None else row.facts.get("progress")}
+
+    # without a destination
+
+    async def export_archive(
+        self, path: Path, *, exclude_collections: Sequence[str] = (), with_attachments: bool = True
+    ) -> dict[str, Any]:
+        """Write the whole wiki to a new file (see `pusher.export`)."""
+        return await export_archive(
+            self._database,
+            self._storage if with_attachments else None,
+            path,
+            exclude_collections=exclude_collections,
+            created_at=self._clock().isoformat(),
+        )
+
+    async def go_on_with_all(self) -> None:
+        """At the start of a server: go on with every transfer that was interrupted while it ran."""
+        for row in await self._ledger.list_transfers(Role.PUSHER):
+            interrupted = row.position.state in (
+                State.CREATED,
+                State.CHECKED,
+                State.COPYING,
+                State.RECONCILING,
+                State.INDEXING,
+                State.VERIFYING,
+                State.COMMITTING,
+            )
+            if interrupted and self._keys.key(row.id) is not None:
+                try:
+                    await self.runner.start(row.id)
+                except TransferError as error:
+                    _log.warning("transfer_not_resumed", transfer=row.id, code=code_of(error))
+                else:
+                    _log.info("transfer_resumed", transfer=row.id)
+
+
+def _check(report: Report, options: PushOptions) -> None:
+    judgement = report.judgement
+    if judgement.blockers:
+        raise Blocked(
+            judgement.reason or "The transfer cannot be made.",
+            blockers=[finding.to_json() for finding in judgement.blockers],
+        )
+    open_warnings = () if options.accept_all else judgement.unaccepted(options.accept_warnings)
+    if open_warnings:
+        raise Blocked(
+            "Warnings need consent: " + ", ".join(finding.code for finding in open_warnings),
+            warnings=[finding.to_json() for finding in open_warnings],
+        )

@@ -1,0 +1,99 @@
+"""The attachments of the source: one announcement for each attachment document, with the size of its file."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import bson
+
+from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
+from growi_transfer.mongo.client import DECODED, Database
+from growi_transfer.protocol.documents import split
+from growi_transfer.protocol.errors import FileNotFound, NameIllegal, TransferError
+from growi_transfer.protocol.names import attachment_path
+from growi_transfer.protocol.wire import PLAN_FILES, AttachmentFile
+from growi_transfer.storage.base import Storage
+
+_FIELDS = {"_id": 1, "page": 1, "fileName": 1, "fileFormat": 1, "originalName": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An attachment of the source: its announcement and the path of its file; or why it cannot be announced."""
+
+    row: FileRow
+    file: AttachmentFile | None
+    error: TransferError | None = None
+
+
+class SourceFiles:
+    """Reads the attachment documents of one source over a cursor, a page at a time."""
+
+    def __init__(self, database: Database, storage: Storage, ledger: Ledger, transfer_id: str) -> None:
+        self._database = database
+        self._storage = storage
+        self._ledger = ledger
+        self._transfer_id = transfer_id
+
+    async def pages(self) -> AsyncIterator[list[Source]]:
+        """Every attachment, in `_id` order, with the row it has or gets; at most PLAN_FILES at a time."""
+        found: list[dict[str, Any]] = []
+        async for batch in self._database.raw_batches("attachments", batch_documents=PLAN_FILES, projection=_FIELDS):
+            for document in split(batch):
+                found.append(bson.decode(document, DECODED))
+                if len(found) == PLAN_FILES:
+                    yield await self._describe(found)
+                    found = []
+        if found:
+            yield await self._describe(found)
+
+    async def _describe(self, documents: Sequence[dict[str, Any]]) -> list[Source]:
+        known = await self._ledger.get_files(
+            Role.PUSHER, self._transfer_id, [str(document["_id"]) for document in documents]
+        )
+        sources = [self._source(document, known.get(str(document["_id"]))) for document in documents]
+        there = await self._storage.stat_many([source.row.path for source in sources if source.file is not None])
+        sizes = iter(there)
+        result: list[Source] = []
+        for source in sources:
+            if source.file is None:
+                result.append(source)
+                continue
+            found = next(sizes)
+            if found is None:
+                result.append(replace(source, error=FileNotFound("The source has no file for this attachment.")))
+                continue
+            row = replace(source.row, size=found.size)
+            result.append(Source(row, source.file.model_copy(update={"size": found.size})))
+        return result
+
+    def _source(self, document: dict[str, Any], known: FileRow | None) -> Source:
+        attachment_id = str(document["_id"])
+        has_page = document.get("page") is not None
+        name = document.get("fileName")
+        row = known or FileRow(
+            role=Role.PUSHER,
+            transfer_id=self._transfer_id,
+            attachment_id=attachment_id,
+            path="",
+            size=0,
+            state=ItemState.PENDING,
+        )
+        try:
+            path = attachment_path(name, has_page=has_page)
+        except NameIllegal as error:
+            return Source(replace(row, path=repr(name)[:300]), None, error)
+        file = AttachmentFile.model_construct(
+            id=attachment_id,
+            file_name=str(name),
+            has_page=has_page,
+            size=0,
+            sha256=None,
+            content_type=str(document.get("fileFormat") or "")[:2000],
+            original_name=str(document.get("originalName") or "")[:2000],
+        )
+        if known is not None and known.path != path:
+            row = replace(row, state=ItemState.PENDING)
+        return Source(replace(row, path=path), file)

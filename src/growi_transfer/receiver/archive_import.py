@@ -1,0 +1,197 @@
+"""A whole archive at once: staged, proved and committed like any other transfer, with the file as the source."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from growi_transfer.archive.bundle import write_frames
+from growi_transfer.archive.contents import ArchivedCollection
+from growi_transfer.archive.reader import ArchiveReader, open_archive
+from growi_transfer.protocol.digest import combine, ordered_digest, set_digest
+from growi_transfer.protocol.elements import id_first
+from growi_transfer.protocol.errors import (
+    AttachmentsIncomplete,
+    CollectionIllegal,
+    PeerRefused,
+    TransferError,
+    VerificationFailed,
+)
+from growi_transfer.protocol.names import check_collection, is_operating_state
+from growi_transfer.protocol.wire import (
+    BUNDLE_BYTES,
+    BUNDLE_FILES,
+    LARGE_FILE_BYTES,
+    PLAN_FILES,
+    AttachmentFile,
+    Collection,
+    CollectionProof,
+    PlanPage,
+    PutTransfer,
+    SetUp,
+    SourceInfo,
+    Verify,
+)
+
+if TYPE_CHECKING:
+    from growi_transfer.receiver.receiver import Receiver
+
+_READ_AT_ONCE = 100
+
+
+async def import_archive(receiver: Receiver, path: Path, transfer_id: str, *, commit: bool = True) -> dict[str, Any]:
+    """Bring an archive in under a new transfer id; on any error the destination is left as it was.
+
+    Raises ArchiveInvalid, ArchiveTooLarge, BsonInvalid, DestinationBusy, VerificationFailed, and what staging raises.
+    """
+    async with open_archive(path) as archive:
+        collections = [one for one in archive.contents.collections if not is_operating_state(one.name)]
+        manifest = archive.contents.manifest
+        setup = SetUp(
+            source=manifest.source if manifest is not None and manifest.source is not None else SourceInfo(),
+            excluded_collections=(),
+            with_attachments=bool(archive.contents.files),
+        )
+        body = PutTransfer(
+            setup=setup,
+            collections=tuple(_declared(number, one) for number, one in enumerate(collections)),
+            files_total=len(archive.contents.files),
+            file_bytes_total=sum(entry.size for entry in archive.contents.files.values()),
+        )
+        await receiver.put_transfer(transfer_id, body, key_id=None, epoch=0)
+        try:
+            proofs = [
+                await _collection(receiver, archive, transfer_id, number, one)
+                for number, one in enumerate(collections)
+                if one.kind != "view"
+            ]
+            files = await _files(receiver, archive, transfer_id)
+            await _prove(receiver, transfer_id, proofs, files)
+            if not commit:
+                return await receiver.transfer(transfer_id)
+            return await receiver.commit(transfer_id, epoch=None)
+        except BaseException:
+            await asyncio.shield(_undo(receiver, transfer_id))
+            raise
+
+
+async def _undo(receiver: Receiver, transfer_id: str) -> None:
+    try:
+        await receiver.cancel(transfer_id, epoch=None)
+    except TransferError:
+        # A commit that has begun is finished or undone by its journal, not from here.
+        return
+
+
+def _declared(number: int, one: ArchivedCollection) -> Collection:
+    promised = one.promised
+    return Collection(
+        number=number,
+        name=check_collection(one.name),
+        kind=_kind(one),
+        uuid=one.uuid if len(one.uuid) == 32 else "",
+        metadata=one.metadata,
+        documents=promised.documents if promised is not None else 0,
+        bytes=promised.bytes if promised is not None else (one.entry.size if one.entry is not None else 0),
+    )
+
+
+def _kind(one: ArchivedCollection) -> Any:
+    return one.kind
+
+
+async def _collection(
+    receiver: Receiver, archive: ArchiveReader, transfer_id: str, number: int, one: ArchivedCollection
+) -> CollectionProof:
+    ordered = one.kind == "capped"
+    digests: list[bytes] = []
+    documents = volume = 0
+    async for batch in archive.documents(one):
+        raw = [bytes(document if ordered else id_first(document)) for document in batch]
+        digest = await asyncio.to_thread(ordered_digest if ordered else set_digest, raw)
+        await receiver.append(transfer_id, one.name, volume, raw, digest)
+        digests.append(digest)
+        documents += len(raw)
+        volume += 1
+        del raw, batch
+    return CollectionProof(number=number, documents=documents, digest=combine(digests).hex())
+
+
+async def _files(receiver: Receiver, archive: ArchiveReader, transfer_id: str) -> int:
+    count = 0
+    async for page in archive.files():
+        for start in range(0, len(page), PLAN_FILES):
+            files = page[start : start + PLAN_FILES]
+            count += len(files)
+            answer = await receiver.plan_attachments(
+                transfer_id, PlanPage.model_construct(files=tuple(files)), epoch=0
+            )
+            wanted = {*answer["missing"], *answer["same_size"]}
+            await _send(receiver, archive, transfer_id, [file for file in files if file.id in wanted])
+    return count
+
+
+async def _send(
+    receiver: Receiver, archive: ArchiveReader, transfer_id: str, files: Sequence[AttachmentFile]
+) -> None:
+    small: list[AttachmentFile] = []
+    size = 0
+    for file in files:
+        if file.size > LARGE_FILE_BYTES:
+            await receiver.patch_upload(
+                transfer_id,
+                file.id,
+                file=file,
+                offset=0,
+                complete=True,
+                sha256=file.sha256,
+                chunks=archive.read_file(file),
+                epoch=0,
+            )
+            continue
+        if small and (size + file.size > BUNDLE_BYTES or len(small) >= min(BUNDLE_FILES, _READ_AT_ONCE)):
+            await _bundle(receiver, archive, transfer_id, small)
+            small, size = [], 0
+        small.append(file)
+        size += file.size
+    if small:
+        await _bundle(receiver, archive, transfer_id, small)
+
+
+async def _bundle(
+    receiver: Receiver, archive: ArchiveReader, transfer_id: str, files: Sequence[AttachmentFile]
+) -> None:
+    contents = await archive.read_files(files, LARGE_FILE_BYTES)
+    good: list[tuple[AttachmentFile, bytes]] = []
+    for file, content in zip(files, contents, strict=True):
+        if isinstance(content, TransferError):
+            raise content
+        good.append((file, content))
+    pieces = await asyncio.to_thread(write_frames, good)
+    answer = await receiver.put_bundle(transfer_id, b"".join(pieces), epoch=0)
+    for result in answer["results"]:
+        if not result["ok"]:
+            raise AttachmentsIncomplete(f"An attachment could not be stored: {result['message']}", code=result["code"])
+
+
+async def _prove(
+    receiver: Receiver, transfer_id: str, proofs: Sequence[CollectionProof], files: int
+) -> None:
+    body = Verify(collections=tuple(proofs), files=files, seconds=60)
+    while True:
+        held = (await receiver.verify(transfer_id, body, epoch=0))["held"]
+        if held.get("error"):
+            error = held["error"]
+            if error["code"] == CollectionIllegal.code:
+                raise CollectionIllegal(error["message"])
+            raise PeerRefused(error["message"], code=error["code"], status=409)
+        if held.get("verify"):
+            break
+    if not held["verify"]["ok"]:
+        raise VerificationFailed(
+            "What was read back is not what the archive holds.", differences=held["verify"]["differences"]
+        )
+
+

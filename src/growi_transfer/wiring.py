@@ -1,0 +1,286 @@
+"""The composition root: settings in, services out. The only place that names the concrete classes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from growi_transfer.jobs.runner import Runner
+from growi_transfer.ledger.base import Ledger, Role
+from growi_transfer.ledger.board import ProgressBoard
+from growi_transfer.ledger.life import Life
+from growi_transfer.ledger.mongo import MongoLedger
+from growi_transfer.mongo.client import Database, open_database
+from growi_transfer.mongo.embedded import EmbeddedMongod
+from growi_transfer.mongo.wiki import read_configs
+from growi_transfer.protocol.errors import StorageNotConfigured
+from growi_transfer.protocol.growi_config import InstanceConfig, merge
+from growi_transfer.protocol.transfer_key import parse_key
+from growi_transfer.protocol.wire import RANGE_BYTES
+from growi_transfer.pusher.address import AllowedDestinations
+from growi_transfer.pusher.attachments import AttachmentSender
+from growi_transfer.pusher.bandwidth import BandwidthLimiter
+from growi_transfer.pusher.exporter import Exporter
+from growi_transfer.pusher.gate import Gate
+from growi_transfer.pusher.job import PushJob, options_of, setup_of
+from growi_transfer.pusher.link import Link
+from growi_transfer.pusher.peer import Peer, open_peer
+from growi_transfer.pusher.preflight import Preflight
+from growi_transfer.pusher.push import Push, Totals
+from growi_transfer.pusher.pusher import Pusher
+from growi_transfer.pusher.retry import Retry
+from growi_transfer.receiver.attachments import Attachments
+from growi_transfer.receiver.commit import Committer
+from growi_transfer.receiver.file_swap import FileSwap
+from growi_transfer.receiver.importer import Importer
+from growi_transfer.receiver.info import InstanceInfo
+from growi_transfer.receiver.keys import Keys
+from growi_transfer.receiver.receiver import Receiver
+from growi_transfer.receiver.rules import Rules
+from growi_transfer.receiver.transfers import Transfers
+from growi_transfer.receiver.uploads import Uploads
+from growi_transfer.secret_files import SecretFiles
+from growi_transfer.settings import Settings
+from growi_transfer.storage.base import Storage
+from growi_transfer.storage.registry import open_storage
+from growi_transfer.storage.unconfigured import UnconfiguredStorage
+
+
+@dataclass(frozen=True)
+class Services:
+    """What runs in one process. A role that was not asked for is None."""
+
+    database: Database
+    storage: Storage
+    ledger: Ledger
+    board: ProgressBoard
+    keys: Keys
+    data_dir: Path
+    receiver: Receiver | None
+    pusher: Pusher | None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings, *, role: str, loopback_allowed: bool = False, serving: bool = False
+) -> AsyncIterator[Services]:
+    """Open everything a role needs (`receiver`, `pusher` or `both`), and close it in order.
+
+    Without MONGO_URI a private mongod is started. `serving`: this is the long-running server, so interrupted transfers
+    go on. `loopback_allowed` lets keys point to this machine (the demo). Raises SettingInvalid, MongodUnavailable,
+    FolderInUse, DatabaseUnavailable, OperatorFault.
+    """
+    async with AsyncExitStack() as stack:
+        parts = await _Parts.open(stack, settings)
+        keys = Keys(parts.ledger, parts.signing_secrets, settings.public_origin(), _now)
+        receiver = await _receiver(parts, keys) if role in ("both", "receiver") else None
+        pusher, runner = _pusher(parts, loopback_allowed) if role in ("both", "pusher") else (None, None)
+        if receiver is not None:
+            await stack.enter_async_context(receiver.running())
+        if runner is not None:
+            await stack.enter_async_context(runner.running())
+        if pusher is not None and serving:
+            await pusher.go_on_with_all()
+        yield Services(
+            database=parts.database,
+            storage=parts.storage,
+            ledger=parts.ledger,
+            board=parts.board,
+            keys=keys,
+            data_dir=settings.data_dir,
+            receiver=receiver,
+            pusher=pusher,
+        )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What both roles share."""
+
+    settings: Settings
+    database: Database
+    config: InstanceConfig
+    storage: Storage
+    ledger: Ledger
+    board: ProgressBoard
+    files: SecretFiles
+    signing_secrets: list[str]
+    instance_id: str
+
+    @classmethod
+    async def open(cls, stack: AsyncExitStack, settings: Settings) -> _Parts:
+        uri = settings.mongo_uri
+        if uri is None:
+            mongod = EmbeddedMongod(settings.data_dir / "mongod")
+            await mongod.start()
+            stack.push_async_callback(mongod.stop)
+            uri = mongod.uri
+        database = await open_database(uri)
+        stack.push_async_callback(database.close)
+        ledger = MongoLedger(database)
+        await ledger.prepare()
+        board = ProgressBoard(ledger, _now, time.monotonic)
+        await board.load()
+        await stack.enter_async_context(board.running())
+        config = merge(settings.growi_environment, await read_configs(database))
+        storage = _storage(config.file_upload_type, settings, database)
+        stack.push_async_callback(storage.close)
+        files = SecretFiles(settings.data_dir)
+        signing = settings.secrets or await asyncio.to_thread(files.signing_secrets)
+        return cls(
+            settings=settings,
+            database=database,
+            config=config,
+            storage=storage,
+            ledger=ledger,
+            board=board,
+            files=files,
+            signing_secrets=[secret.get_secret_value() for secret in signing],
+            instance_id=await ledger.instance_id(secrets.token_hex(16)),
+        )
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return self.settings.growi_environment
+
+
+def _storage(kind: str, settings: Settings, database: Database) -> Storage:
+    try:
+        return open_storage(kind, uploads_dir=settings.uploads_dir, commands=database)
+    except StorageNotConfigured as error:
+        # A wiki without attachments can be moved all the same; one with attachments is told at the preflight.
+        return UnconfiguredStorage(kind, error)
+
+
+async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
+    ledger, board = parts.ledger, parts.board
+    files = FileSwap(parts.storage, ledger)
+    limit = parts.config.max_file_size
+    return Receiver(
+        database=parts.database,
+        ledger=ledger,
+        board=board,
+        keys=keys,
+        transfers=Transfers(ledger, board, _now),
+        importer=Importer(parts.database, ledger, board),
+        attachments=Attachments(parts.storage, ledger, board, max_file_size=limit),
+        uploads=Uploads(parts.storage, ledger, board, max_file_size=limit),
+        files=files,
+        committer=Committer(parts.database, ledger, files, Rules(parts.database, parts.environment, _now)),
+        info=InstanceInfo(
+            database=parts.database,
+            storage=parts.storage,
+            environment=parts.environment,
+            version=parts.settings.growi_version,
+            instance_id=parts.instance_id,
+        ),
+        storage=parts.storage,
+        new_id=lambda: secrets.token_hex(16),
+        instance_id=parts.instance_id,
+    )
+
+
+def _pusher(parts: _Parts, loopback_allowed: bool) -> tuple[Pusher, Runner[PushJob]]:
+    ledger, board = parts.ledger, parts.board
+    allowed = AllowedDestinations.parse(parts.settings.allowed_destinations)
+    if loopback_allowed:
+        allowed = AllowedDestinations.loopback()
+    life = Life(Role.PUSHER, ledger, board, _now)
+    preflight = Preflight(
+        database=parts.database,
+        storage=parts.storage,
+        environment=parts.environment,
+        version=parts.settings.growi_version,
+        instance_id=parts.instance_id,
+    )
+
+    @asynccontextmanager
+    async def peer_for(key_string: str, epoch: int, pace: Any = None) -> AsyncIterator[Peer]:
+        async with await open_peer(parse_key(key_string), allowed=allowed, epoch=epoch, pace=pace) as peer:
+            yield peer
+
+    pusher = Pusher(
+        database=parts.database,
+        storage=parts.storage,
+        ledger=ledger,
+        board=board,
+        life=life,
+        preflight=preflight,
+        keys=parts.files,
+        open_peer=peer_for,
+        clock=_now,
+    )
+    runner: Runner[PushJob] = Runner(
+        ledger=ledger,
+        steps=life,
+        owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        clock=_now,
+        sleep=asyncio.sleep,
+        open_job=lambda transfer_id, epoch: _push_job(parts, life, peer_for, transfer_id, epoch),
+    )
+    pusher.use(runner)
+    return pusher, runner
+
+
+@asynccontextmanager
+async def _push_job(
+    parts: _Parts, life: Life, peer_for: Callable[..., Any], transfer_id: str, epoch: int
+) -> AsyncIterator[PushJob]:
+    row = await life.get(transfer_id)
+    options, setup = options_of(row), setup_of(row)
+    key = parts.files.key(transfer_id)
+    volumes, attachments = Gate(options.volumes), Gate(options.attachments)
+    bandwidth = BandwidthLimiter(options.bandwidth)
+    retry = Retry(asyncio.sleep)
+    async with peer_for(key or "", epoch, bandwidth) as peer:
+        push = Push(
+            transfer_id=transfer_id,
+            setup=setup,
+            commit=options.commit,
+            life=life,
+            ledger=parts.ledger,
+            board=parts.board,
+            peer=peer,
+            retry=retry,
+            link=Link(options.deflate, lambda: volumes.in_flight, lambda: bandwidth.rate),
+            exporter=lambda declare, send: Exporter(
+                database=parts.database,
+                ledger=parts.ledger,
+                transfer_id=transfer_id,
+                excluded=setup.excluded_collections,
+                gate=volumes,
+                declare=declare,
+                send=send,
+                range_bytes=RANGE_BYTES,
+            ),
+            sender=AttachmentSender(
+                database=parts.database,
+                storage=parts.storage,
+                ledger=parts.ledger,
+                board=parts.board,
+                peer=peer,
+                retry=retry,
+                gate=attachments,
+                transfer_id=transfer_id,
+                accepts=lambda code: options.accept_all or code in options.accept_warnings,
+            ),
+            totals=Totals(**row.facts.get("totals", {})),
+            marker=lambda: secrets.token_hex(6),
+            is_replica_set=parts.database.is_replica_set,
+        )
+        yield PushJob(push, volumes, attachments, bandwidth)
+
+
