@@ -92,6 +92,8 @@ class Push:
         self._totals = totals
         self._marker = marker
         self._is_replica_set = is_replica_set
+        self._declared = asyncio.Event()
+        """The destination knows the transfer, and so takes its files."""
         self._started = time.monotonic()
         self.seconds: dict[str, float] = {}
         """Seconds by phase: mongo, attachments, index, verify, commit."""
@@ -169,6 +171,7 @@ class Push:
         return True if result.is_final else None if result.is_final_but_for_capped else False
 
     async def _files(self) -> int:
+        await self._declared.wait()
         started = time.monotonic()
         seen = await self._sender.run() if self._setup.with_attachments else 0
         self._add("attachments", started)
@@ -191,6 +194,7 @@ class Push:
             file_bytes_total=self._totals.file_bytes,
         )
         await self._retry(lambda: self._peer.put_transfer(self._id, body))
+        self._declared.set()
         self._board.apply(
             Role.PUSHER,
             self._id,
