@@ -42,6 +42,7 @@ class MemoryLedger:
         self._transfers: dict[tuple[Role, str], TransferRow] = {}
         self._leases: dict[tuple[Role, str], tuple[str, datetime]] = {}
         self._destination: str | None = None
+        self._instance = ""
         self._collections: dict[tuple[Role, str], dict[int, CollectionRow]] = {}
         self._ranges: dict[tuple[Role, str, int], dict[int, RangeRow]] = {}
         self._files: dict[tuple[Role, str], dict[str, FileRow]] = {}
@@ -133,6 +134,10 @@ class MemoryLedger:
         if self._destination == transfer_id:
             self._destination = None
 
+    async def instance_id(self, candidate: str) -> str:
+        self._instance = self._instance or candidate
+        return self._instance
+
     # collections, ranges, files
 
     async def put_collections(self, rows: Sequence[CollectionRow]) -> None:
@@ -191,6 +196,17 @@ class MemoryLedger:
 
     async def file_totals(self, role: Role, transfer_id: str) -> Mapping[ItemState, Totals]:
         return _totals((row.state, 0, row.size) for row in self._files.get((role, transfer_id), {}).values())
+
+    async def mark_verified(self, role: Role, transfer_id: str) -> None:
+        for (owner, owned, _), rows in self._ranges.items():
+            if (owner, owned) == (role, transfer_id):
+                for number, row in rows.items():
+                    if row.state is ItemState.STORED:
+                        rows[number] = replace(row, state=ItemState.VERIFIED)
+        files = self._files.get((role, transfer_id), {})
+        for attachment_id, file in files.items():
+            if file.state is ItemState.STORED:
+                files[attachment_id] = replace(file, state=ItemState.VERIFIED)
 
     async def delete_items(self, role: Role, transfer_id: str) -> None:
         self._collections.get((role, transfer_id), {}).clear()

@@ -55,6 +55,7 @@ CLAIMS = OWN_PREFIX + "claims"
 # Files by state; with the size the totals are read from the index alone.
 _INDEXES = {FILES: [{"key": {"state": 1, "_id": 1, "size": 1}, "name": "by_state"}]}
 _DESTINATION = "destination"
+_INSTANCE = "instance"
 _EVERYTHING = {"$gt": "", "$lt": "\U0010ffff"}
 
 
@@ -142,6 +143,11 @@ class MongoLedger:
     async def release_destination(self, transfer_id: str) -> None:
         await self._store.delete(CLAIMS, {"_id": _DESTINATION, "transfer": transfer_id})
 
+    async def instance_id(self, candidate: str) -> str:
+        if await self._store.insert(CLAIMS, {"_id": _INSTANCE, "instance": candidate}):
+            return candidate
+        return str((await self._store.get(CLAIMS, _INSTANCE) or {}).get("instance", candidate))
+
     # collections, ranges, files
 
     async def put_collections(self, rows: Sequence[CollectionRow]) -> None:
@@ -194,6 +200,11 @@ class MongoLedger:
         match = {"state": {"$in": [state.value for state in ItemState]}, "_id": below(role, transfer_id)}
         sums = {"rows": {"$sum": 1}, "bytes": {"$sum": "$size"}}
         return _totals(await self._store.aggregate(FILES, [{"$match": match}, {"$group": {"_id": "$state", **sums}}]))
+
+    async def mark_verified(self, role: Role, transfer_id: str) -> None:
+        for name in (RANGES, FILES):
+            query = {"state": ItemState.STORED.value, "_id": below(role, transfer_id)}
+            await self._store.update_all(name, query, {"$set": {"state": ItemState.VERIFIED.value}})
 
     async def delete_items(self, role: Role, transfer_id: str) -> None:
         for name in (FILES, RANGES, COLLECTIONS):

@@ -163,6 +163,13 @@ class Store:
             raise _refused(error)
         return bool(reply["n"])
 
+    async def update_all(self, collection: str, query: Mapping[str, Any], change: Any) -> None:
+        """Change every document that the query finds."""
+        updates = [{"q": query, "u": change, "multi": True}]
+        reply = await self._commands.command({"update": collection, "updates": updates}, majority=True)
+        for error in reply.get("writeErrors", ()):
+            raise _refused(error)
+
     async def change(self, collection: str, query: Mapping[str, Any], change: Any) -> dict[str, Any] | None:
         """The document after the change, or None when there was none to change."""
         command = {"findAndModify": collection, "query": query, "update": change, "new": True}
