@@ -1,0 +1,241 @@
+"""`growi-transfer push`: send this wiki to the one that issued the key. The same key again goes on where it stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from growi_transfer.cli.output import Output, count
+from growi_transfer.cli.render import reporter
+from growi_transfer.cli.result import failure_of, last_line, peak_rss_mib, summary
+from growi_transfer.cli.session import Interrupted, Pusher, Services, Session, UsageFault, session_of
+from growi_transfer.ledger.base import Role
+from growi_transfer.protocol.errors import Blocked, TransferError, code_of
+from growi_transfer.protocol.machine import FINISHED, State
+from growi_transfer.protocol.progress import Snapshot
+from growi_transfer.protocol.transfer_key import parse_key
+from growi_transfer.pusher.options import PushOptions
+
+_DEFAULT = PushOptions()
+KEY_ON_COMMAND_LINE = (
+    "A transfer key does not belong on the command line: other users of this machine can see it there, and the shell's "
+    "history keeps it. Revoke this key at the destination, and give the new one by standard input (`push -`), at the "
+    "prompt, or in GROWI_TRANSFER_KEY."
+)
+
+
+def push(
+    context: typer.Context,
+    source: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="-", hidden=True),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Go on under every warning, without asking.")] = False,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option("--accept", metavar="CODE", help="Go on under this warning; may be repeated.", show_default=False),
+    ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show what would move and what stands against it; send nothing.")
+    ] = False,
+    commit: Annotated[
+        bool, typer.Option("--commit/--no-commit", help="Swap the data in when they are verified.")
+    ] = True,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude-collection", metavar="NAME", help="Leave a collection out; may be repeated.", show_default=False
+        ),
+    ] = None,
+    volumes: Annotated[
+        int, typer.Option("--volumes", metavar="N", min=1, max=64, help="Database volumes in flight.")
+    ] = _DEFAULT.volumes,
+    attachments: Annotated[
+        int, typer.Option("--attachments", metavar="N", min=1, max=64, help="Attachment requests in flight.")
+    ] = _DEFAULT.attachments,
+    bandwidth: Annotated[
+        str | None,
+        typer.Option(
+            "--bandwidth", metavar="SIZE", help="At most so many bytes per second: 500K, 20M.", show_default=False
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON value a line; the last one is the result.")] = False,
+) -> None:
+    """Send this wiki to the one that issued the transfer key.
+
+    The key comes from standard input (`-`), from GROWI_TRANSFER_KEY, or is asked for; it is never taken from the
+    command line. The same key again goes on with the same transfer.
+
+    \b
+    Examples:
+      growi-transfer push                  ask for the key, then for consent
+      growi-transfer push - < key.txt      read the key from a file
+      growi-transfer push --plan           check and count, send nothing
+      growi-transfer push --no-commit      stop when verified, before the swap
+      growi-transfer push --yes --json     for scripts; the last line tells all
+    """
+    session = session_of(context)
+    session.output.json = json
+    options = PushOptions(
+        volumes=volumes,
+        attachments=attachments,
+        bandwidth=parse_size(bandwidth) if bandwidth else None,
+        exclude_collections=tuple(exclude or ()),
+        accept_warnings=tuple(accept or ()),
+        accept_all=yes,
+        commit=commit,
+    )
+    settings = session.settings()
+    given = settings.transfer_key.get_secret_value() if settings.transfer_key else None
+    key = read_key(source or [], given)
+    parse_key(key)
+    session.with_services("pusher", lambda services: _Push(session, services, key, options).run(plan=plan), settings)
+
+
+def read_key(source: Sequence[str], given: str | None) -> str:
+    """The key from where the user has it; argv is no such place. Raises UsageFault."""
+    if list(source) not in ([], ["-"]):
+        # Whatever was typed here is not repeated: it may be (a part of) a key.
+        raise UsageFault(KEY_ON_COMMAND_LINE)
+    if source:
+        return sys.stdin.read(1 << 16).strip()
+    if given is not None:
+        return given.strip()
+    if sys.stdin.isatty():
+        return str(typer.prompt("Transfer key", hide_input=True, err=True)).strip()
+    raise UsageFault("There is no transfer key. Pipe it to `push -`, or set GROWI_TRANSFER_KEY.")
+
+
+def parse_size(text: str) -> int:
+    """Bytes per second: a number, perhaps with K, M or G (powers of 1024). Raises UsageFault."""
+    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in ("K", "M", "G") else (text, "")
+    try:
+        value = int(float(number) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[unit])
+    except (ValueError, OverflowError):
+        value = 0
+    if value < 1:
+        raise UsageFault("--bandwidth is a number of bytes per second, such as 500K or 20M.")
+    return value
+
+
+class _Push:
+    def __init__(self, session: Session, services: Services, key: str, options: PushOptions) -> None:
+        assert services.pusher is not None
+        self._pusher: Pusher = services.pusher
+        self._services = services
+        self._output: Output = session.output
+        self._key = key
+        self._options = options
+        self._began = time.monotonic()
+
+    async def run(self, *, plan: bool) -> None:
+        report = await self._pusher.preflight(self._key, self._options)
+        self._check(report, plan=plan)
+        if plan:
+            if self._output.json:
+                self._output.last({"ok": True, "state": State.CHECKED, "plan": report})
+            return
+        transfer_id = await self._pusher.start(self._key, self._options)
+        if not self._output.json:
+            self._output.note(f"transfer {transfer_id}")
+        snapshot: Snapshot | None = None
+        try:
+            snapshot = await self._watch(transfer_id)
+        except asyncio.CancelledError:
+            await self._report(transfer_id, self._services.board.snapshot(Role.PUSHER, transfer_id), stopped=True)
+            raise
+        await self._report(transfer_id, snapshot)
+
+    def _check(self, report: Mapping[str, Any], *, plan: bool) -> None:
+        """Show what the preflight found. Raises Blocked, for blockers and for warnings nobody accepts."""
+        blockers, warnings = report.get("blockers", []), report.get("warnings", [])
+        open_warnings = (
+            []
+            if self._options.accept_all
+            else [warning for warning in warnings if warning["code"] not in self._options.accept_warnings]
+        )
+        if not self._output.json:
+            for line in _findings(report):
+                self._output.note(line)
+        found = {"blockers": blockers, "warnings": warnings}
+        if blockers:
+            raise Blocked("The transfer cannot be made: " + ", ".join(each["code"] for each in blockers), **found)
+        if not open_warnings or plan:
+            return
+        codes = ", ".join(warning["code"] for warning in open_warnings)
+        if self._output.json or not self._output.interactive:
+            raise Blocked(f"Warnings need consent: {codes}. Accept with --accept CODE or --yes.", **found)
+        if not typer.confirm("Go on under these warnings?", err=True):
+            raise Blocked(f"Not accepted: {codes}", **found)
+        accepted = (*self._options.accept_warnings, *(warning["code"] for warning in open_warnings))
+        self._options = replace(self._options, accept_warnings=accepted)
+
+    async def _watch(self, transfer_id: str) -> Snapshot | None:
+        """The snapshot at which this run ends."""
+        shown = reporter(self._output)
+        last: Snapshot | None = None
+        try:
+            async for snapshot in self._services.board.watch(Role.PUSHER, transfer_id):
+                last = snapshot
+                shown.show(snapshot)
+                if self._is_end(snapshot.position.state):
+                    break
+        finally:
+            shown.close()
+        return last
+
+    def _is_end(self, state: State) -> bool:
+        return state in (*FINISHED, State.FAILED, State.PAUSED) or (state is State.READY and not self._options.commit)
+
+    async def _report(self, transfer_id: str, snapshot: Snapshot | None, *, stopped: bool = False) -> None:
+        row = await self._services.ledger.get_transfer(Role.PUSHER, transfer_id)
+        facts: Mapping[str, Any] = row.facts if row else {}
+        state = snapshot.position.state if snapshot else None
+        right = State.COMPLETED if self._options.commit else State.READY
+        problem: Exception | None = None
+        if not stopped and state is not right:
+            problem = (
+                Interrupted("The transfer is paused. The same command goes on where it stopped.")
+                if state is State.PAUSED
+                else failure_of(state, facts)
+            )
+        line = last_line(
+            transfer_id,
+            snapshot,
+            facts,
+            ok=problem is None and not stopped,
+            seconds=time.monotonic() - self._began,
+            pusher_peak_rss_mib=peak_rss_mib(),
+        )
+        if self._output.json:
+            if stopped or problem is not None:
+                line["error"] = _error_shape(problem)
+            self._output.last(line)
+        elif problem is None and not stopped:
+            for text in summary(line, committed=self._options.commit):
+                self._output.result(text)
+        if problem is not None:
+            raise problem
+
+
+def _error_shape(problem: Exception | None) -> dict[str, str]:
+    if isinstance(problem, TransferError):
+        return {"code": code_of(problem), "message": problem.message}
+    return {"code": "interrupted", "message": str(problem or "Stopped before the end.")}
+
+
+def _findings(report: Mapping[str, Any]) -> list[str]:
+    counts = report.get("counts", {})
+    lines = [
+        f"{name.replace('_', ' '):<17}{count(number)}" for name, number in counts.items() if isinstance(number, int)
+    ]
+    for kind in ("blockers", "warnings"):
+        for finding in report.get(kind, []):
+            lines.append(f"{kind[:-1]}: {finding['message']} ({finding['code']})")
+    return lines

@@ -1,0 +1,92 @@
+"""The end of a push: one JSON line for scripts, a few lines for people, and the error it ended with."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from growi_transfer.cli.output import count, duration, size
+from growi_transfer.protocol.errors import PeerRefused, StateConflict, TransferError, all_errors
+from growi_transfer.protocol.machine import FINISHED, State
+from growi_transfer.protocol.progress import Snapshot
+
+
+def last_line(
+    transfer_id: str,
+    snapshot: Snapshot | None,
+    facts: Mapping[str, Any],
+    *,
+    ok: bool,
+    seconds: float,
+    pusher_peak_rss_mib: float | None,
+) -> dict[str, Any]:
+    """The result as `demo` and `push` print it. What the transfer's receipt does not say is told from the snapshot, or
+    is None: nothing is guessed."""
+    receipt: Mapping[str, Any] = facts.get("receipt") or {}
+    verified: Mapping[str, Any] = receipt.get("verified") or {}
+    peak: Mapping[str, Any] = receipt.get("peak_rss_mib") or {}
+    return {
+        "ok": ok,
+        "documents": receipt.get("documents", snapshot.documents_done if snapshot else 0),
+        "document_bytes": receipt.get("document_bytes"),
+        "attachments": receipt.get("attachments", snapshot.files_done if snapshot else 0),
+        "attachment_bytes": receipt.get("attachment_bytes"),
+        "seconds": round(receipt.get("seconds", seconds), 3),
+        "mongo_seconds": receipt.get("mongo_seconds"),
+        "attachment_seconds": receipt.get("attachment_seconds"),
+        "verify_seconds": receipt.get("verify_seconds"),
+        "verified": {name: verified.get(name) for name in ("collections", "indexes", "attachments", "mismatches")},
+        "peak_rss_mib": {"pusher": peak.get("pusher", pusher_peak_rss_mib), "receiver": peak.get("receiver")},
+        "transfer_id": transfer_id,
+        "state": snapshot.position.state.value if snapshot else State.CREATED.value,
+    }
+
+
+def summary(line: Mapping[str, Any], *, committed: bool) -> Iterable[str]:
+    """The same for people."""
+    did = "Verified and committed" if committed else "Verified, and not committed"
+    yield f"{did} in {duration(line['seconds'])}."
+    yield f"  documents    {count(line['documents'])}{_bytes(line['document_bytes'])}"
+    yield f"  attachments  {count(line['attachments'])}{_bytes(line['attachment_bytes'])}"
+    verified = line["verified"]
+    if verified["mismatches"] is not None:
+        told = (
+            f"{count(verified[name])} {name}" for name in ("collections", "indexes", "attachments") if verified[name]
+        )
+        yield f"  read back    {', '.join(told)}: {count(verified['mismatches'])} mismatches"
+    if committed:
+        yield "At the destination: restart GROWI (it caches its settings), rebuild the search index, then end the"
+        yield f"maintenance mode: growi-transfer transfers release {line['transfer_id'][:8]}"
+    else:
+        yield f"Swap it in with: growi-transfer transfers commit {line['transfer_id'][:8]}"
+
+
+def failure_of(state: State | None, facts: Mapping[str, Any]) -> TransferError:
+    """The error that a transfer ended with, as it was noted in its row."""
+    if state in FINISHED:
+        return StateConflict(f"The transfer was {state.value.replace('_', ' ')} by somebody else.", state=state.value)
+    noted: Mapping[str, Any] = facts.get("error") or {}
+    code = noted.get("code", TransferError.code)
+    message = noted.get("message") or f"The transfer ended as {state.value if state else 'unknown'}."
+    for kind in all_errors():
+        if kind.code == code and kind is not PeerRefused:
+            return kind(message)
+    return PeerRefused(message, code=code, status=0, retryable=bool(noted.get("retryable")))
+
+
+def peak_rss_mib() -> float | None:
+    """The most memory this process has had, as the kernel counts it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("VmHWM:"):
+                return round(int(line.split()[1]) / 1024, 1)
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(used / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
+
+
+def _bytes(number: int | None) -> str:
+    return "" if number is None else f"  {size(number)}"

@@ -1,0 +1,141 @@
+"""One wiki as a command sees it: real keys and a ledger in memory, and roles that do what a test tells them to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.web import SECRET, TRANSFER, MemoryBoard, RecordingPusher, RecordingReceiver
+
+from growi_transfer.cli.main import run
+from growi_transfer.ledger.base import Role, TransferRow
+from growi_transfer.ledger.memory import MemoryLedger
+from growi_transfer.protocol.machine import Position, State
+from growi_transfer.protocol.progress import Snapshot, to_json
+from growi_transfer.receiver.keys import Keys
+from growi_transfer.settings import Settings
+
+KEY = "token__grw_internal_tranferkey__http://destination.test:8080"
+CLEAN = {"blockers": [], "warnings": [], "counts": {"documents": 10, "document_bytes": 2048, "attachments": 2}}
+
+
+class Steps(RecordingReceiver):
+    """Answers as the real ones do: with the transfer."""
+
+    async def _note(self, name: str, **arguments: Any) -> dict[str, Any]:
+        await super()._note(name, **arguments)
+        shape = to_json(
+            Snapshot(arguments.get("transfer_id", TRANSFER), "receiver", position=Position(State.COMPLETED))
+        )
+        return {"transfer": shape}
+
+
+@dataclass
+class ScriptedPusher(RecordingPusher):
+    """`start` runs `script`, which may show snapshots on the board and set facts of the row."""
+
+    report: dict[str, Any] = field(default_factory=lambda: dict(CLEAN))
+    script: Callable[[], Awaitable[None]] | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    async def _note(self, name: str, **arguments: Any) -> dict[str, Any]:
+        await super()._note(name, **arguments)
+        shape = to_json(Snapshot(arguments.get("transfer_id", TRANSFER), "pusher", position=Position(State.COMPLETED)))
+        return {"transfer": shape}
+
+    async def preflight(self, key_string: str, options: Any) -> dict[str, Any]:
+        await self._note("preflight", key_string=key_string, options=options)
+        return self.report
+
+    async def start(self, key_string: str, options: Any) -> str:
+        transfer_id = await super().start(key_string, options)
+        if self.script is not None:
+
+            async def background() -> None:
+                assert self.script is not None
+                await self.script()
+
+            self.tasks.append(asyncio.create_task(background()))
+        return transfer_id
+
+    async def export_archive(self, path: Path, *, exclude_collections: Sequence[str]) -> dict[str, Any]:
+        await self._note("export_archive", path=path, exclude_collections=tuple(exclude_collections))
+        return {"collections": 3, "documents": 10, "bytes": 2048}
+
+
+class Wiki:
+    """Runs commands in this process. `opened` has the settings and the role of each opening."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.environ = {"GROWI_TRANSFER_DATA_DIR": str(data_dir)}
+        self.data_dir = data_dir
+        self.ledger = MemoryLedger()
+        self.board = MemoryBoard()
+        self.keys = Keys(self.ledger, [SECRET], "http://destination.test:8080", lambda: datetime.now(UTC))
+        self.receiver = Steps(self.keys)
+        self.pusher = ScriptedPusher()
+        self.opened: list[tuple[Settings, str]] = []
+        self.closed = 0
+        self.fails: BaseException | None = None
+
+    @asynccontextmanager
+    async def open_services(
+        self, settings: Settings, *, role: str, loopback_allowed: bool = False
+    ) -> AsyncIterator[Wiki]:
+        self.opened.append((settings, role))
+        if self.fails is not None:
+            raise self.fails
+        try:
+            yield self
+        finally:
+            self.closed += 1
+            for task in self.pusher.tasks:
+                task.cancel()
+
+    def run(self, *arguments: str, **environ: str) -> int:
+        return run(arguments, {**self.environ, **environ}, self.open_services)
+
+    async def row(
+        self,
+        role: Role = Role.PUSHER,
+        transfer_id: str = TRANSFER,
+        state: State = State.COPYING,
+        came_from: State | None = None,
+        **facts: Any,
+    ) -> None:
+        now = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+        position = Position(state, came_from)
+        await self.ledger.create_transfer(TransferRow(role, transfer_id, position, {}, now, now, facts=facts))
+
+    def pushes(self, *states: State, **facts: Any) -> None:
+        """Let the next push go through these states, the last one with `facts` in its row."""
+
+        async def script() -> None:
+            await self.row(state=states[-1], came_from=State.COPYING if states[-1] is State.FAILED else None, **facts)
+            for number, state in enumerate(states):
+                done = (number + 1) * 10 // len(states)
+                await self.board.put(
+                    Snapshot(
+                        TRANSFER,
+                        "pusher",
+                        position=Position(state),
+                        documents_done=done,
+                        documents_total=10,
+                        bytes_done=done << 20,
+                        bytes_total=10 << 20,
+                        files_done=2 if done == 10 else 0,
+                        files_total=2,
+                        bytes_per_second=2.5 * (1 << 20),
+                    )
+                )
+                await asyncio.sleep(0)
+
+        self.pusher.script = script
+
+    def calls(self) -> list[str]:
+        return [name for name, _ in [*self.pusher.calls, *self.receiver.calls]]

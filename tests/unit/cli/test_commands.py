@@ -1,0 +1,225 @@
+"""`key`, `transfers`, `export`, `import`: what they ask of the services and what they print."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes.cli import KEY, Wiki
+from tests.fakes.web import OTHER, TRANSFER
+
+from growi_transfer.cli.server_file import RunningServer
+from growi_transfer.ledger.base import Role
+from growi_transfer.protocol.machine import Position, State
+from growi_transfer.protocol.progress import Notice, Snapshot
+
+
+def out(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().out
+
+
+def value(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(out(capsys))
+
+
+# key
+
+
+def test_issue_prints_the_key_alone(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    assert wiki.run("key", "issue") == 0
+    shown = capsys.readouterr()
+    assert shown.out.strip().endswith("__grw_internal_tranferkey__http://destination.test:8080")
+    assert len(shown.out.splitlines()) == 1
+    assert shown.out.strip() not in shown.err
+    assert wiki.opened[0][1] == "receiver"
+    assert wiki.run("key", "issue", "--json") == 0
+    issued = value(capsys)
+    assert "__grw_internal_tranferkey__" in issued["transferKey"]
+    assert issued["state"] == "waiting"
+
+
+def test_list_shows_no_key_and_says_where_each_stands(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    assert wiki.run("key", "list") == 0
+    assert out(capsys) == "There are no keys.\n"
+    issued = [asyncio.run(wiki.keys.issue()) for _ in range(3)]
+    asyncio.run(wiki.keys.revoke(issued[0].row.id))
+    asyncio.run(wiki.keys.claim(issued[1].row.id, TRANSFER))
+    assert wiki.run("key", "list") == 0
+    shown = out(capsys)
+    assert "tranferkey" not in shown
+    states = {line.split()[0]: line for line in shown.splitlines()[1:]}
+    assert "revoked" in states[issued[0].row.id]
+    assert "in use" in states[issued[1].row.id]
+    assert TRANSFER[:8] in states[issued[1].row.id]
+    assert "waiting" in states[issued[2].row.id]
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert wiki.run("key", "list", "--json") == 0
+    keys = value(capsys)["keys"]
+    assert {key["state"] for key in keys} == {"revoked", "in use", "waiting"}
+    assert not any("token" in name for key in keys for name in key)
+
+
+def test_revoke_ends_a_key(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    issued = asyncio.run(wiki.keys.issue())
+    assert wiki.run("key", "revoke", issued.row.id) == 0
+    assert issued.row.id in out(capsys)
+    [row] = asyncio.run(wiki.keys.list())
+    assert row.revoked_at is not None
+    assert wiki.run("key", "revoke", "0123", "--json") == 1
+    assert value(capsys)["error"]["code"] == "key_not_found"
+
+
+def test_a_key_is_for_the_server_that_runs(wiki: Wiki, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = RunningServer(1, "http://127.0.0.1:51234", "both", "https://transfer.example.com")
+    monkeypatch.setattr("growi_transfer.cli.session.running_server", lambda _: server)
+    assert wiki.run("key", "issue") == 0
+    assert wiki.opened[-1][0].public_origin() == "https://transfer.example.com"
+    monkeypatch.setattr("growi_transfer.cli.session.running_server", lambda _: None)
+    assert wiki.run("key", "issue") == 0
+    assert wiki.opened[-1][0].public_origin() == "http://127.0.0.1:3400"
+
+
+# transfers
+
+
+def test_no_transfers(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    assert wiki.run("transfers", "list") == 0
+    assert out(capsys) == "There are no transfers.\n"
+    assert wiki.run("transfers", "list", "--json") == 0
+    assert value(capsys) == {"transfers": []}
+
+
+def test_list_has_the_live_state_or_the_saved_one(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(wiki.row(Role.PUSHER, TRANSFER, State.COPYING))
+    asyncio.run(wiki.row(Role.RECEIVER, OTHER, State.COMPLETED))
+    asyncio.run(
+        wiki.board.put(
+            Snapshot(TRANSFER, "pusher", position=Position(State.VERIFYING), documents_done=1234, documents_total=5678)
+        )
+    )
+    assert wiki.run("transfers", "list") == 0
+    shown = out(capsys)
+    assert "1,234 of 5,678" in shown
+    assert "verifying" in shown
+    assert "completed" in shown
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert not any(line.endswith(" ") for line in shown.splitlines())
+    assert wiki.run("transfers", "list", "--json") == 0
+    assert {(shape["id"], shape["state"]) for shape in value(capsys)["transfers"]} == {
+        (TRANSFER, "verifying"),
+        (OTHER, "completed"),
+    }
+
+
+def test_show_takes_the_first_digits(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(wiki.row(error={"code": "storage_full", "message": "The disk is full."}))
+    asyncio.run(
+        wiki.board.put(Snapshot(TRANSFER, "pusher", warnings=(Notice("password_seed_mismatch", "They differ."),)))
+    )
+    assert wiki.run("transfers", "show", TRANSFER[:4].upper()) == 0
+    shown = out(capsys)
+    assert TRANSFER in shown
+    assert "The disk is full. (storage_full)" in shown
+    assert "They differ. (password_seed_mismatch)" in shown
+    assert wiki.run("transfers", "show", TRANSFER, "--json") == 0
+    assert value(capsys)["transfer"]["id"] == TRANSFER
+
+
+@pytest.mark.parametrize("given", ["ffff", "", "0123456789abcdef0123456789abcdef0"])
+def test_a_transfer_that_is_not_there(wiki: Wiki, capsys: pytest.CaptureFixture[str], given: str) -> None:
+    asyncio.run(wiki.row())
+    assert wiki.run("transfers", "show", given, "--json") == 1
+    assert value(capsys)["error"]["code"] == "transfer_not_found"
+
+
+def test_digits_that_fit_two_transfers(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(wiki.row())
+    asyncio.run(wiki.row(transfer_id="0123" + "f" * 28))
+    assert wiki.run("transfers", "cancel", "0123", "--yes") == 1
+    assert "2 transfers begin with 0123" in capsys.readouterr().err
+    assert wiki.calls() == []
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("verb", ["cancel", "commit", "rollback"])
+def test_steering_asks_the_role_that_has_the_transfer(
+    wiki: Wiki, capsys: pytest.CaptureFixture[str], role: Role, verb: str
+) -> None:
+    asyncio.run(wiki.row(role))
+    yes = [] if verb == "commit" else ["--yes"]
+    assert wiki.run("transfers", verb, TRANSFER[:6], *yes) == 0
+    [(name, arguments)] = (wiki.pusher if role is Role.PUSHER else wiki.receiver).calls
+    assert (name, arguments["transfer_id"]) == (verb, TRANSFER)
+    assert arguments.get("epoch") is None
+    assert wiki.calls() == [verb]
+    assert f"{TRANSFER[:12]} is completed." in out(capsys)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "rollback"])
+def test_what_throws_data_away_needs_consent(wiki: Wiki, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    asyncio.run(wiki.row())
+    assert wiki.run("transfers", verb, TRANSFER) == 2
+    monkeypatch.setattr("growi_transfer.cli.output.Output.interactive", True)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert wiki.run("transfers", verb, TRANSFER) == 1
+    assert wiki.calls() == []
+
+
+def test_release_is_for_the_destination(wiki: Wiki) -> None:
+    asyncio.run(wiki.row(Role.RECEIVER))
+    assert wiki.run("transfers", "release", TRANSFER) == 0
+    assert wiki.calls() == ["release_maintenance"]
+
+
+def test_watch_ends_with_the_transfer(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(wiki.row(state=State.FAILED))
+    asyncio.run(wiki.board.put(Snapshot(TRANSFER, "pusher", position=Position(State.FAILED, State.COPYING))))
+    assert wiki.run("transfers", "watch", TRANSFER, "--json") == 0
+    assert value(capsys)["state"] == "failed"
+
+
+# export, import
+
+
+def test_export_asks_the_source_role(wiki: Wiki, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "wiki.zip"
+    assert wiki.run("export", str(file), "--exclude-collection", "activities") == 0
+    assert wiki.pusher.calls == [("export_archive", {"path": file, "exclude_collections": ("activities",)})]
+    assert out(capsys) == f"{file}: 3 collections, 10 documents, 2.0 KiB.\n"
+    assert wiki.run("export", str(file), "--json") == 0
+    assert value(capsys) == {"ok": True, "file": str(file), "collections": 3, "documents": 10, "bytes": 2048}
+
+
+def test_export_does_not_replace_a_file_unasked(wiki: Wiki, tmp_path: Path) -> None:
+    file = tmp_path / "wiki.zip"
+    file.write_bytes(b"precious")
+    assert wiki.run("export", str(file)) == 2
+    assert wiki.calls() == []
+    assert wiki.run("export", str(file), "--force") == 0
+
+
+def test_import_needs_consent_and_a_file(wiki: Wiki, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "wiki.zip"
+    assert wiki.run("import", str(file), "--yes") == 2
+    file.write_bytes(b"zip")
+    assert wiki.run("import", str(file)) == 2
+    assert wiki.calls() == []
+    capsys.readouterr()
+    assert wiki.run("import", str(file), "--yes") == 0
+    assert wiki.calls() == ["import_archive"]
+    assert wiki.opened[-1][1] == "receiver"
+    assert f"transfers rollback {TRANSFER[:8]}" in capsys.readouterr().err
+    assert wiki.run("import", str(file), "--yes", "--json") == 0
+    assert value(capsys)["transfer"]["id"] == TRANSFER
+
+
+def test_no_command_ever_prints_a_given_key(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(wiki.row())
+    for arguments in (["transfers", "list"], ["key", "list"], ["transfers", "show", TRANSFER]):
+        assert wiki.run(*arguments, GROWI_TRANSFER_KEY=KEY) == 0
+    shown = capsys.readouterr()
+    assert KEY not in shown.out + shown.err
