@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import zipfile
+import zlib
+from pathlib import Path
+from struct import pack
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.fakes.raw_bson import damaged
+from tests.fakes.zips import Part, build, deflated
+
+from growi_transfer.archive.directory import MemorySource, read_directory
+from growi_transfer.archive.entries import CHUNK, read_pieces, read_whole
+from growi_transfer.protocol.errors import ArchiveInvalid, ArchiveTooLarge, TransferError
+
+MANY = 1 << 40
+TEXT = b"some text, some text, some text. " * 20
+
+
+def contents(body: bytes, *, max_entries: int = 100, max_bytes: int = MANY) -> dict[str, bytes]:
+    """Everything in a zip, read in both ways."""
+    source = MemorySource(body)
+    found = {}
+    for entry in read_directory(source, max_entries=max_entries, max_bytes=max_bytes):
+        found[entry.name] = bytes(read_whole(source, entry, 1 << 30))
+        assert b"".join(read_pieces(source, entry)) == found[entry.name]
+    return found
+
+
+def test_entries_are_read() -> None:
+    parts = [Part("a", b"one"), Part("b/c", TEXT, deflate=True), Part("d", b""), Part("e", b"", deflate=True)]
+    assert contents(build(parts)) == {"a": b"one", "b/c": TEXT, "d": b"", "e": b""}
+    assert contents(build([])) == {}
+
+
+def test_folders_are_passed_over() -> None:
+    folder = Part("b/", central={"mode": 0o040755})
+    assert contents(build([folder, Part("b/c", b"x")])) == {"b/c": b"x"}
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("zeros", [True, False])
+def test_streamed_entries_of_all_programs_are_read(signed: bool, wide: bool, zeros: bool) -> None:
+    packed = deflated(TEXT)
+    crc = zlib.crc32(TEXT)
+    after = (b"PK\7\10" if signed else b"") + pack("<LQQ" if wide else "<LLL", crc, len(packed), len(TEXT))
+    local: dict[str, object] = {"crc": 0, "packed": 0, "size": 0} if zeros else {}
+    if wide and zeros:
+        local.update(packed=0xFFFFFFFF, size=0xFFFFFFFF, extra=pack("<HHQQ", 1, 16, 0, 0))
+    part = Part("a", TEXT, deflate=True, flags=0x808, after=after, local=local)
+    assert contents(build([part, Part("b", b"x")])) == {"a": TEXT, "b": b"x"}
+
+
+def test_zip64_sizes_and_offsets_are_read() -> None:
+    wide = {"size": 0xFFFFFFFF, "packed": 0xFFFFFFFF, "offset": 0xFFFFFFFF, "extra": pack("<HHQQQ", 1, 24, 3, 3, 0)}
+    local = {"size": 0xFFFFFFFF, "packed": 0xFFFFFFFF, "extra": pack("<HHQQ", 1, 16, 3, 3)}
+    body = build([Part("a", b"one", central=wide, local=local), Part("b", b"two")], wide_end=True)
+    assert contents(body) == {"a": b"one", "b": b"two"}
+    assert zipfile.ZipFile(io.BytesIO(body)).read("a") == b"one"
+
+
+def test_what_zipfile_makes_is_read() -> None:
+    class Pipe(io.RawIOBase):
+        """Not seekable, so that zipfile must stream."""
+
+        def __init__(self) -> None:
+            self.body = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: bytes) -> int:  # type: ignore[override]
+            self.body += bytes(data)
+            return len(data)
+
+    for target in (io.BytesIO(), Pipe()):
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as made:  # type: ignore[arg-type]
+            made.writestr("a", TEXT)
+            made.writestr(zipfile.ZipInfo("ページ/b"), b"two")
+            with made.open("c", "w", force_zip64=True) as large:
+                large.write(TEXT)
+        body = target.getvalue() if isinstance(target, io.BytesIO) else target.body
+        assert contents(body) == {"a": TEXT, "ページ/b": b"two", "c": TEXT}
+
+
+def test_what_zip_makes_is_read(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "a.txt").write_bytes(TEXT * 100)
+    (tmp_path / "in" / "deep" / "empty").write_bytes(b"")
+    wanted = {"in/a.txt": TEXT * 100, "in/deep/empty": b""}
+    try:
+        subprocess.run(["zip", "-qr", "file.zip", "in"], cwd=tmp_path, check=True)
+    except FileNotFoundError:
+        pytest.skip("no `zip` on PATH")
+    assert contents((tmp_path / "file.zip").read_bytes()) == wanted
+    streamed = subprocess.run(["zip", "-qr", "-", "in"], cwd=tmp_path, check=True, stdout=subprocess.PIPE).stdout
+    assert contents(streamed) == wanted
+
+
+SAFE = Part("a", b"one")
+LONG = {"size": 999, "packed": 999}
+LINK = Part("l", b"/etc/passwd", central={"mode": 0o120777})
+BAD: dict[str, bytes] = {
+    "nothing": b"",
+    "no zip": b"x" * 1000,
+    "zeros": bytes(1000),
+    "a comment": build([SAFE], comment=b"hello"),
+    "something behind": build([SAFE]) + b"\0",
+    "something before": b"\0" + build([SAFE]),
+    "something before, offsets right": build([Part("a", b"one", before=b"#!/bin/sh\n")]),
+    "something between": build([SAFE, Part("b", b"two", before=b"x")]),
+    "something before the directory": build([SAFE], between=b"x"),
+    "an entry without a record": build([Part("a", b"one", after=build([SAFE])[:34])]),
+    "two of one name": build([SAFE, Part("a", b"two")]),
+    "two records for one entry": build([SAFE, Part("b", b"two", central={"offset": 0, "name": b"a"})]),
+    "overlapping entries": build([SAFE, Part("b", b"two", central={"offset": 0})]),
+    "entries out of order": build([Part("a", b"", central={"offset": 31}), Part("a", b"", central={"offset": 0})]),
+    "encrypted": build([Part("a", b"one", flags=0x801)]),
+    "strongly encrypted": build([Part("a", b"one", flags=0x841)]),
+    "masked headers": build([Part("a", b"one", flags=0x2800)]),
+    "patch data": build([Part("a", b"one", flags=0x820)]),
+    "bzip2": build([Part("a", b"one", local={"method": 12}, central={"method": 12})]),
+    "stored with two sizes": build([Part("a", b"one", local={"size": 4}, central={"size": 4})]),
+    "another name inside": build([Part("a", b"one", local={"name": b"b"})]),
+    "a longer name inside": build([Part("a", b"one", local={"name": b"a/b"})]),
+    "another size inside": build([Part("a", b"one", local={"size": 2, "packed": 2})]),
+    "another crc inside": build([Part("a", b"one", local={"crc": 1})]),
+    "another method inside": build([Part("a", TEXT, deflate=True, local={"method": 0})]),
+    "other flags inside": build([Part("a", b"one", local={"flags": 0})]),
+    "wrong crc": build([Part("a", b"one", local={"crc": 1}, central={"crc": 1})]),
+    "a link": build([LINK]),
+    "a device": build([Part("a", b"", central={"mode": 0o020644})]),
+    "a folder that is a file": build([Part("a/", b"", central={"mode": 0o100644})]),
+    "a file that is a folder": build([Part("a", b"", central={"mode": 0o040755})]),
+    "a folder with content": build([Part("a/", b"x", central={"mode": 0o040755})]),
+    "a second name": build([Part("a", b"one", central={"extra": pack("<HH", 0x7075, 1) + b"x"})]),
+    "a second name inside": build([Part("a", b"one", local={"extra": pack("<HH", 0x7075, 1) + b"x"})]),
+    "cut extra": build([Part("a", b"one", central={"extra": b"\1"})]),
+    "extra beyond its end": build([Part("a", b"one", central={"extra": pack("<HH", 9, 99)})]),
+    "extra twice": build([Part("a", b"one", central={"extra": pack("<HHHH", 9, 0, 9, 0)})]),
+    "zip64 without its value": build([Part("a", b"one", central={"size": 0xFFFFFFFF, "extra": pack("<HH", 1, 0)})]),
+    "zip64 size missing": build([Part("a", b"one", central={"size": 0xFFFFFFFF})]),
+    "a comment on an entry": build([Part("a", b"one", central={"comment": b"x"})]),
+    "too few counted": build([SAFE, Part("b", b"two")], end={"count": 1}),
+    "too many counted": build([SAFE], end={"count": 2}),
+    "many counted": build([SAFE], end={"count": 99}),
+    "several disks": build([SAFE], end={"disk": 1}),
+    "directory elsewhere": build([SAFE], end={"offset": 0}),
+    "directory size wrong": build([SAFE], end={"size": 1}),
+    "longer than the zip": build([Part("a", b"one", local=LONG, central=LONG)]),
+    "streamed without descriptor": build([Part("a", b"one", flags=0x808)]),
+    "streamed with another descriptor": build([Part("a", b"one", flags=0x808, after=pack("<LLL", 1, 3, 3))]),
+    "not ASCII and not marked": build([Part("日本", b"", flags=0)]),
+    "not UTF-8 but marked": build([Part(b"\xff\xfe", b"")]),
+    "deflate that is none": build([Part("a", b"one", deflate=True, stored_as=b"\xff\xff\xff\xff")]),
+    "deflate that is cut": build([Part("a", TEXT, deflate=True, stored_as=deflated(TEXT)[:-3])]),
+    "deflate and more": build([Part("a", TEXT, deflate=True, stored_as=deflated(TEXT) + b"more")]),
+    "deflate of more": build([Part("a", b"one", deflate=True, stored_as=deflated(b"one and a half"))]),
+    "deflate of less": build([Part("a", TEXT, deflate=True, stored_as=deflated(b"one"))]),
+    "deflate of nothing": build([Part("a", b"", deflate=True, stored_as=b"")]),
+    "zip64 end that disagrees": build([SAFE], wide_end=True).replace(b"\xff" * 6, b"\2\0\2\0\xff\xff", 1),
+}
+NAMES = [
+    "../a", "a/../b", "/a", "a//b", "./a", "a/.", "..", ".", "", "C:/a", "a:b", "a\\b", "a\0b", "a\nb", "a\x7f", "\x85",
+    "a/..", "/", "//", "a" * 2000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_not_sound_is_refused(what: str) -> None:
+    with pytest.raises(ArchiveInvalid):
+        contents(BAD[what])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_lead_elsewhere_are_refused(name: str) -> None:
+    with pytest.raises(ArchiveInvalid):
+        contents(build([Part(name, b"one")]))
+
+
+@pytest.mark.parametrize("body", [build([SAFE, Part("b", TEXT, deflate=True)]), build([SAFE], wide_end=True)])
+def test_every_cut_is_refused(body: bytes) -> None:
+    assert contents(body)
+    for length in range(len(body)):
+        with pytest.raises(ArchiveInvalid):
+            contents(body[:length])
+
+
+def test_limits_are_absolute() -> None:
+    body = build([Part(str(number), bytes(1000), deflate=True) for number in range(10)])
+    assert len(contents(body, max_entries=10, max_bytes=10_000)) == 10
+    with pytest.raises(ArchiveTooLarge):
+        contents(body, max_entries=9)
+    with pytest.raises(ArchiveTooLarge):
+        contents(body, max_bytes=9_999)
+
+
+def test_no_piece_is_longer_than_a_chunk() -> None:
+    data = bytes(5 * CHUNK + 1)
+    for part in (Part("a", data), Part("a", data, deflate=True)):
+        source = MemorySource(build([part]))
+        (entry,) = read_directory(source, max_entries=1, max_bytes=MANY)
+        assert [len(piece) for piece in read_pieces(source, entry)] == [CHUNK] * 5 + [1]
+
+
+@given(
+    st.dictionaries(st.text("abc/é日", min_size=1, max_size=6), st.binary(max_size=200), max_size=4),
+    st.booleans(),
+    st.data(),
+)
+@settings(max_examples=300)
+def test_damage_is_refused_or_changes_nothing(parts: dict[str, bytes], deflate: bool, data: st.DataObject) -> None:
+    good = build([Part(name, content, deflate=deflate) for name, content in parts.items()])
+    try:
+        whole = contents(good)
+    except ArchiveInvalid:
+        return
+    assert whole == {name: content for name, content in parts.items() if not name.endswith("/")}
+    try:
+        found = contents(data.draw(damaged(good)))
+    except TransferError:
+        return
+    # What the names are is not protected by a CRC, but said twice.
+    assert sorted(found.values()) == sorted(whole.values())

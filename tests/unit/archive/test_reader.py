@@ -1,0 +1,283 @@
+"""Archives of other programs, and such as pretend to be ours."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import zipfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes.archives import (
+    CAPPED,
+    METADATA,
+    ONE,
+    TWO,
+    Memory,
+    Wiki,
+    archive_of,
+    attachment,
+    read,
+    write,
+)
+
+from growi_transfer.archive.reader import ArchiveReader, open_archive
+from growi_transfer.protocol.errors import (
+    ArchiveInvalid,
+    BsonInvalid,
+    TransferError,
+)
+
+
+def dump(folder: Path, collections: dict[str, tuple[str, bytes | None]]) -> Path:
+    """A mongodump directory: file name -> metadata, documents."""
+    folder.mkdir(parents=True)
+    for stem, (metadata, documents) in collections.items():
+        (folder / f"{stem}.metadata.json").write_text(metadata)
+        if documents is not None:
+            (folder / f"{stem}.bson").write_bytes(documents)
+    return folder
+
+
+def dumped(name: str, sort: str = "collection", options: str = "") -> str:
+    return f'{{{options}"indexes":[],"uuid":"{"b" * 32}","collectionName":"{name}","type":"{sort}"}}'
+
+
+def zipped(folder: Path, method: int = zipfile.ZIP_DEFLATED) -> Path:
+    path = folder.parent / "dump.zip"
+    with zipfile.ZipFile(path, "w", method) as made:
+        for one in sorted(folder.rglob("*")):
+            made.write(one, one.relative_to(folder))
+    return path
+
+
+GROWI = {
+    "pages": (dumped("pages"), ONE + TWO),
+    "log": (dumped("log", options='"options":{"capped":true},'), TWO),
+    "v": (dumped("v", "view", '"options":{"viewOn":"pages","pipeline":[]},'), None),
+    "a+b": (dumped("a b"), b""),
+}
+
+
+async def opened(path: Path, use: Callable[[ArchiveReader], Any] = lambda archive: archive.contents) -> Any:
+    async with open_archive(path) as archive:
+        return use(archive)
+
+
+@pytest.mark.parametrize("below", ["growi", "dump/growi"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zipped_mongodump_is_read(tmp_path: Path, below: str, method: int) -> None:
+    dump(tmp_path / "d" / below, GROWI)
+    (tmp_path / "d" / below / "prelude.json").write_text('{"ServerVersion":"6.0.5"}')
+    path = zipped(tmp_path / "d", method)
+    wiki = asyncio.run(read(path))
+    assert {name: (kind, documents) for name, (kind, _, documents) in wiki.collections.items()} == {
+        "pages": ("collection", [ONE, TWO]),
+        "log": ("capped", [TWO]),
+        "v": ("view", []),
+        "a b": ("collection", []),
+    }
+    assert wiki.collections["log"][1] == '{"options":{"capped":true},"indexes":[]}'
+    contents = asyncio.run(opened(path))
+    assert (contents.database, contents.manifest, contents.ignored) == ("growi", None, ())
+    assert {one.uuid for one in contents.collections} == {"b" * 32}
+
+
+def test_what_zip_makes_of_a_mongodump_is_read(tmp_path: Path) -> None:
+    dump(tmp_path / "growi", GROWI)
+    try:
+        subprocess.run(["zip", "-qr", "dump.zip", "growi"], cwd=tmp_path, check=True)
+    except FileNotFoundError:
+        pytest.skip("no `zip` on PATH")
+    assert asyncio.run(read(tmp_path / "dump.zip")).collections["pages"][2] == [ONE, TWO]
+
+
+def test_what_is_never_imported_is_named(tmp_path: Path) -> None:
+    server = {"system.version": (dumped("system.version"), ONE)}
+    dump(tmp_path / "d" / "admin", server)
+    more = {name: (dumped(name), ONE) for name in ("sessions", "system.js", "vault_state", "growi_transfer_keys")}
+    dump(tmp_path / "d" / "growi", {**GROWI, **more, "%24admin.system.users": (dumped("$admin.system.users"), ONE)})
+    contents = asyncio.run(opened(zipped(tmp_path / "d")))
+    assert {one.name for one in contents.collections} == {"pages", "log", "v", "a b"}
+    assert sorted(line.split(":")[0] for line in contents.ignored) == [
+        "%24admin.system.users", "admin", "growi_transfer_keys", "sessions", "system.js", "vault_state",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("collections", "message"),
+    [
+        ({"pages": ('{"indexes":[]', b"")}, "JSON"),
+        ({"pages": ("[]", b"")}, "JSON"),
+        ({"pages": ('{"options":{}}', b"")}, "indexes"),
+        ({"pages": ('{"options":[],"indexes":[]}', b"")}, "options"),
+        ({"pages": (dumped("users"), b"")}, "another collection"),
+        ({"pages": (dumped("pages"), None)}, "lacks the documents"),
+        ({"v": (dumped("v", "view"), b"")}, "lacks the documents"),
+        ({"a$b": (dumped("a$b"), b"")}, "does not allow"),
+        ({"t": (dumped("t", "timeseries"), None)}, "kind"),
+        ({"e": (dumped("e", options='"options":{"encryptedFields":{}},'), b"")}, "kind"),
+        ({"system.buckets.t": (dumped("system.buckets.t"), b"")}, "time series"),
+        ({"a+b": (dumped("a b"), b""), "a%20b": (dumped("a b"), b"")}, "twice"),
+    ],
+)
+def test_a_dump_with_a_collection_that_is_not_right_is_refused(
+    tmp_path: Path, collections: dict[str, tuple[str, bytes | None]], message: str
+) -> None:
+    dump(tmp_path / "d" / "growi", collections)
+    with pytest.raises(TransferError, match=message):
+        asyncio.run(opened(zipped(tmp_path / "d")))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("growi/pages.bson.gz", "--gzip"),
+        ("oplog.bson", "--oplog"),
+        ("growi/readme.txt", "does not belong"),
+        ("growi/.bson", "does not belong"),
+        ("growi/deep/pages.bson", "does not belong"),
+        ("readme.txt", "does not belong"),
+        ("attachments/attachment/a.png", "does not belong"),
+        ("other/pages.bson", "exactly one database"),
+        ("growi/users.bson", "no metadata"),
+        ("meta.json", "does not belong"),
+    ],
+)
+def test_a_dump_with_more_than_collections_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    dump(tmp_path / "d" / "growi", GROWI)
+    extra = tmp_path / "d" / name
+    extra.parent.mkdir(parents=True, exist_ok=True)
+    extra.write_bytes(b"")
+    with pytest.raises(ArchiveInvalid, match=message):
+        asyncio.run(opened(zipped(tmp_path / "d")))
+
+
+def test_documents_of_a_dump_that_are_cut_are_refused(tmp_path: Path) -> None:
+    dump(tmp_path / "d" / "growi", {"pages": (dumped("pages"), ONE + TWO[:-1])})
+    with pytest.raises(BsonInvalid):
+        asyncio.run(read(zipped(tmp_path / "d")))
+
+
+# archives that pretend to be ours
+
+
+def rewritten(path: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
+    """The archive unpacked, changed and packed again, so that only our own checks can find what is wrong."""
+    with zipfile.ZipFile(path) as before:
+        entries = {name: before.read(name) for name in before.namelist()}
+    change(entries)
+    with zipfile.ZipFile(path, "w") as after:
+        for name, data in entries.items():
+            after.writestr(name, data)
+    return path
+
+
+OWN = Wiki(
+    {"pages": ("collection", METADATA, [ONE, TWO]), "log": ("capped", CAPPED, [ONE, TWO])}, {"a": b"one", "b": b"two"}
+)
+
+
+def replace(name: str, old: bytes, new: bytes) -> Callable[[dict[str, bytes]], None]:
+    def change(entries: dict[str, bytes]) -> None:
+        assert old in entries[name]
+        entries[name] = entries[name].replace(old, new, 1)
+
+    return change
+
+
+def move(old: str, new: str) -> Callable[[dict[str, bytes]], None]:
+    return lambda entries: entries.__setitem__(new, entries.pop(old))
+
+
+LIES: dict[str, Callable[[dict[str, bytes]], Any]] = {
+    "a document changed": replace("growi/pages.bson", b"wiki", b"wikI"),
+    "a document of a sequence changed": replace("growi/log.bson", b"wiki", b"wikI"),
+    "a sequence in another order": lambda entries: entries.update({"growi/log.bson": TWO + ONE}),
+    "a document lost": lambda entries: entries.update({"growi/pages.bson": ONE}),
+    "two documents for one": replace("manifest.json", b'"documents":2', b'"documents":3'),
+    "a collection lost": lambda entries: (entries.pop("growi/pages.bson"), entries.pop("growi/pages.metadata.json")),
+    "a collection more": lambda entries: entries.update(
+        {"growi/x.bson": b"", "growi/x.metadata.json": METADATA.encode()}
+    ),
+    "a collection twice in the manifest": replace("manifest.json", b'"name":"log"', b'"name":"pages"'),
+    "another kind": replace("manifest.json", b'"kind":"capped"', b'"kind":"collection"'),
+    "metadata lost": lambda entries: entries.pop("growi/pages.metadata.json"),
+    "another database": replace("manifest.json", b'"database":"growi"', b'"database":"other"'),
+    "a file changed": replace("attachments/attachment/a", b"one", b"onE"),
+    "a file longer": replace("attachments/attachment/a", b"one", b"ones"),
+    "a file lost": lambda entries: entries.pop("attachments/attachment/a"),
+    "a file more": lambda entries: entries.update({"attachments/attachment/c": b""}),
+    "a file renamed": move("attachments/attachment/a", "attachments/attachment/c"),
+    "a file of another folder": move("attachments/attachment/a", "attachments/other/a"),
+    "a file in a folder of its own": move("attachments/attachment/a", "attachments/attachment/a/a"),
+    "a file elsewhere": move("attachments/attachment/a", "x/attachment/a"),
+    "a file with a bad name": move("attachments/attachment/a", "attachments/attachment/-a"),
+    "the listing lost": lambda entries: entries.pop("attachments.jsonl"),
+    "the listing changed": replace("attachments.jsonl", b'"content_type":""', b'"content_type":"x"'),
+    "a line twice": lambda entries: entries.update(
+        {"attachments.jsonl": entries["attachments.jsonl"].splitlines(keepends=True)[0] * 2}
+    ),
+    "a line lost": lambda entries: entries.update(
+        {"attachments.jsonl": entries["attachments.jsonl"].splitlines(keepends=True)[0]}
+    ),
+    "a line cut": replace("attachments.jsonl", b"\n", b""),
+    "a line too long": replace("attachments.jsonl", b"{", b" " * 70_000 + b"{"),
+    "a line without digest": replace("attachments.jsonl", f'"{sha256(b"one").hexdigest()}"'.encode(), b"null"),
+    "a newer format": replace("manifest.json", b'"version":1', b'"version":2'),
+    "another format": replace("manifest.json", b"growi-transfer-archive", b"another"),
+    "an unknown field": replace("manifest.json", b"{", b'{"more":1,'),
+    "no manifest": lambda entries: entries.pop("manifest.json"),
+    "a broken manifest": lambda entries: entries.update({"manifest.json": b"{"}),
+    "a manifest that is not text": lambda entries: entries.update({"manifest.json": b"\xff"}),
+    "something at the top": lambda entries: entries.update({"readme.txt": b""}),
+}
+
+
+def test_an_archive_that_is_packed_again_is_still_good(tmp_path: Path) -> None:
+    path = rewritten(archive_of(OWN, tmp_path / "wiki.zip"), lambda entries: None)
+    assert asyncio.run(read(path)) == OWN
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_an_archive_that_is_not_what_its_manifest_says_is_refused(tmp_path: Path, lie: str) -> None:
+    path = rewritten(archive_of(OWN, tmp_path / "wiki.zip"), LIES[lie])
+    with pytest.raises(TransferError):
+        asyncio.run(read(path))
+
+
+def test_two_files_that_differ_in_case_only_are_refused(tmp_path: Path) -> None:
+    def change(entries: dict[str, bytes]) -> None:
+        move("attachments/attachment/b", "attachments/attachment/A")(entries)
+        replace("attachments.jsonl", b'"b"', b'"A"')(entries)
+
+    path = rewritten(archive_of(OWN, tmp_path / "wiki.zip"), change)
+    with pytest.raises(ArchiveInvalid, match="case"):
+        asyncio.run(opened(path))
+
+
+def test_a_file_that_does_not_fit_the_step_is_told_alone(tmp_path: Path) -> None:
+    async def run(archive: ArchiveReader) -> list[bytes | TransferError]:
+        (page,) = [page async for page in archive.files()]
+        lie = page[1].model_copy(update={"sha256": "0" * 64})
+        return await archive.read_files([*page, lie, attachment(9, b"")], 3)
+
+    async def use() -> list[bytes | TransferError]:
+        async with open_archive(archive_of_path) as archive:
+            return await run(archive)
+
+    archive_of_path = tmp_path / "wiki.zip"
+    sink = Memory()
+
+    async def make() -> None:
+        await write(OWN, sink)
+        archive_of_path.write_bytes(sink.body)
+
+    asyncio.run(make())
+    first, second, third, fourth = asyncio.run(use())
+    assert (first, second) == (b"one", b"two")
+    assert isinstance(third, TransferError)
+    assert isinstance(fourth, ArchiveInvalid)
