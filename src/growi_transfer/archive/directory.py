@@ -193,10 +193,11 @@ def _data_start(source: Source, record: zf.Record) -> int:
     start = name_at + name_length + extra_length
     extra = zf.extra_fields(bytes(source.read_at(name_at + name_length, extra_length)))
     size, packed = zf.widen((size, packed), extra)
-    later = record.streamed and (crc, packed, size) == (0, 0, 0)
+    # A streamed entry tells later what it does not know yet; some programs know the size, and tell it here too.
+    told = zip((crc, packed, size), (record.crc, record.packed, record.size), strict=True)
     if (flags, method) != (record.flags, record.method) or zf.UNICODE_PATH_EXTRA in extra:
         raise ArchiveInvalid("An entry is described differently in its header and in the directory.")
-    if not later and (crc, packed, size) != (record.crc, record.packed, record.size):
+    if any(here != there and not (record.streamed and here == 0) for here, there in told):
         raise ArchiveInvalid("An entry has another size or CRC in its header than in the directory.")
     return int(start)
 

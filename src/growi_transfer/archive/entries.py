@@ -81,12 +81,10 @@ def _inflated(source: Source, entry: Entry) -> Iterator[bytes]:
     position = 0
     waiting: bytes | memoryview = b""
     while not inflater.eof:
-        if not waiting:
-            length = min(CHUNK, entry.packed - position)
-            if not length:
-                break
-            waiting = source.read_at(entry.start + position, length)
-            position += length
+        if not waiting and position < entry.packed:
+            waiting = source.read_at(entry.start + position, min(CHUNK, entry.packed - position))
+            position += len(waiting)
+        fed = len(waiting)
         # One byte more than may come, so that too much shows without being made.
         piece = _inflate(entry, inflater, waiting, min(CHUNK, left + 1))
         waiting = inflater.unconsumed_tail
@@ -95,6 +93,9 @@ def _inflated(source: Source, entry: Entry) -> Iterator[bytes]:
             break
         if piece:
             yield piece
+        elif not fed:
+            # The inflater can hold back output when all input is in; now there is neither.
+            break
     if left or not inflater.eof or inflater.unused_data or position != entry.packed:
         raise _wrong_size(entry)
 

@@ -130,7 +130,9 @@ def metadata_file(metadata: str, *, name: str, uuid: str, kind: Kind) -> str:
     members = top_level(metadata)
     if "indexes" not in members:
         raise JsonInvalid("The collection's metadata have no indexes.")
-    parts = [f'"options":{members["options"]}'] if "options" in members else []
+    options = members.get("options", "{}")
+    # mongodump leaves empty options out.
+    parts = [] if not options[1:-1].strip() else [f'"options":{options}']
     parts.append(f'"indexes":{members["indexes"]}')
     if uuid:
         parts.append(f'"uuid":"{uuid}"')

@@ -86,6 +86,12 @@ def test_the_metadata_file_is_that_of_mongodump() -> None:
     assert made == REAL
 
 
+def test_empty_options_are_left_out_as_mongodump_does() -> None:
+    for options in ('"options":{},', '"options":{ },', ""):
+        made = metadata_file(f'{{{options}"indexes":[]}}', name="a", uuid="", kind="collection")
+        assert made == '{"indexes":[],"collectionName":"a","type":"collection"}'
+
+
 def test_options_and_indexes_are_not_written_anew() -> None:
     odd = '{ "indexes" : [ {"a":1,"a":2} ] , "options":{"size":1.50e3,"x":"\\u00e9"} }'
     made = metadata_file(odd, name='a"b', uuid="", kind="view")
