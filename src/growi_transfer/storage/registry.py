@@ -1,0 +1,43 @@
+"""From GROWI's word for a storage to the storage: the only place that names the implementations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from growi_transfer.protocol.errors import StorageNotConfigured
+from growi_transfer.storage.base import Storage
+
+if TYPE_CHECKING:
+    from growi_transfer.storage.gridfs_bucket import Commands
+
+KINDS = ("local", "gridfs")
+"""What this version can do. GROWI writes `mongodb` for gridfs in FILE_UPLOAD."""
+
+
+def open_storage(kind: str, *, uploads_dir: Path | None = None, commands: Commands | None = None) -> Storage:
+    """The storage of GROWI's setting `app:fileUploadType`.
+
+    `uploads_dir` is needed for `local`, `commands` (the wiki's database) for `gridfs`. Nothing is read or written yet.
+    Raises StorageNotConfigured.
+    """
+    if kind == "local":
+        if uploads_dir is None:
+            raise StorageNotConfigured(
+                "Attachments are kept in a folder (FILE_UPLOAD is local). "
+                "Set GROWI_TRANSFER_UPLOADS_DIR to GROWI's public/uploads."
+            )
+        from growi_transfer.storage.local import LocalStorage
+
+        return LocalStorage(uploads_dir)
+    if kind in ("gridfs", "mongodb"):
+        if commands is None:
+            raise StorageNotConfigured("Attachments are kept in MongoDB (FILE_UPLOAD is mongodb). Set MONGO_URI.")
+        from growi_transfer.storage.gridfs import GridFsStorage
+
+        return GridFsStorage(commands)
+    if kind == "none":
+        raise StorageNotConfigured()
+    raise StorageNotConfigured(
+        f"FILE_UPLOAD is {kind}; this version can do {', '.join(KINDS)}.", kind=kind[:80], kinds=list(KINDS)
+    )
