@@ -63,9 +63,19 @@ class ScriptedPusher(RecordingPusher):
             self.tasks.append(asyncio.create_task(background()))
         return transfer_id
 
-    async def export_archive(self, path: Path, *, exclude_collections: Sequence[str]) -> dict[str, Any]:
-        await self._note("export_archive", path=path, exclude_collections=tuple(exclude_collections))
-        return {"collections": 3, "documents": 10, "bytes": 2048}
+    @property
+    def runner(self) -> ScriptedPusher:
+        return self
+
+    async def wait(self, transfer_id: str) -> None:
+        await asyncio.gather(*self.tasks)
+
+    async def export_archive(
+        self, path: Path, *, exclude_collections: Sequence[str] = (), with_attachments: bool = True
+    ) -> dict[str, Any]:
+        names = tuple(exclude_collections)
+        await self._note("export_archive", path=path, exclude_collections=names, with_attachments=with_attachments)
+        return {"collections": 3, "documents": 10, "bytes": 2048, "attachments": 2, "attachment_bytes": 1024}
 
 
 class Wiki:
@@ -81,13 +91,15 @@ class Wiki:
         self.pusher = ScriptedPusher()
         self.opened: list[tuple[Settings, str]] = []
         self.closed = 0
+        self.serving = False
         self.fails: BaseException | None = None
 
     @asynccontextmanager
     async def open_services(
-        self, settings: Settings, *, role: str, loopback_allowed: bool = False
+        self, settings: Settings, *, role: str, loopback_allowed: bool = False, serving: bool = False
     ) -> AsyncIterator[Wiki]:
         self.opened.append((settings, role))
+        self.serving = serving
         if self.fails is not None:
             raise self.fails
         try:

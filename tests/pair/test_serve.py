@@ -32,7 +32,8 @@ PROGRAM = """
     wiki = Wiki(Path(folder))
 
     @asynccontextmanager
-    async def opened(settings, *, role, loopback_allowed=False):
+    async def opened(settings, *, role, loopback_allowed=False, serving=False):
+        assert serving
         async with wiki.open_services(settings, role=role) as services:
             yield services
         print("closed", flush=True)

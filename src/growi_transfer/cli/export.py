@@ -25,17 +25,19 @@ def export_wiki(
             "--exclude-collection", metavar="NAME", help="Leave a collection out; may be repeated.", show_default=False
         ),
     ] = None,
+    attachments: Annotated[bool, typer.Option("--attachments/--no-attachments", help="With the files.")] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     json: Json = False,
 ) -> None:
-    """Write the database of this wiki to one zip file.
+    """Write this wiki, database and attachments, to one zip file.
 
-    After unzip, `mongorestore` can read it too. Attachments are not in it; those in GridFS neither.
+    After unzip, `mongorestore` can read the database too.
 
     \b
     Examples:
       growi-transfer export wiki.zip
       growi-transfer export wiki.zip --exclude-collection activities
+      growi-transfer export database.zip --no-attachments
     """
     session = session_of(context)
     session.output.json = json
@@ -44,13 +46,18 @@ def export_wiki(
 
     async def work(services: Services) -> dict[str, Any]:
         assert services.pusher is not None
-        return await services.pusher.export_archive(file, exclude_collections=tuple(exclude or ()))
+        return await services.pusher.export_archive(
+            file, exclude_collections=tuple(exclude or ()), with_attachments=attachments
+        )
 
     answer = session.with_services("pusher", work)
     if json:
         session.output.last({"ok": True, "file": str(file), **answer})
-    else:
-        session.output.result(f"{file}: {_told(answer)}.")
+        return
+    session.output.result(f"{file}: {_told(answer)}.")
+    missing = answer.get("attachments_missing", 0)
+    if missing:
+        session.output.note(f"warning: the wiki itself has no file for {count(missing)} of its attachments.")
 
 
 def import_wiki(
@@ -64,7 +71,7 @@ def import_wiki(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Replace the database of this wiki by that of a file.
+    """Replace this wiki by the one in a file.
 
     The data are staged, read back and compared before anything is swapped. The former data are kept for a rollback:
     see `transfers rollback`.
@@ -79,7 +86,7 @@ def import_wiki(
     if not yes:
         if not session.output.interactive:
             raise UsageFault("This replaces the wiki; it needs --yes where nobody can be asked.")
-        typer.confirm("Replace the database of this wiki by that of the file?", abort=True, err=True)
+        typer.confirm("Replace this wiki by the one in the file?", abort=True, err=True)
 
     async def work(services: Services) -> dict[str, Any]:
         assert services.receiver is not None
@@ -97,9 +104,6 @@ def import_wiki(
 
 
 def _told(answer: Mapping[str, Any]) -> str:
-    told = [
-        f"{count(answer[name])} {name}" for name in ("collections", "documents") if isinstance(answer.get(name), int)
-    ]
-    if isinstance(answer.get("bytes"), int):
-        told.append(size(answer["bytes"]))
-    return ", ".join(told) or "written"
+    counted = ((name, answer[name]) for name in ("collections", "documents", "attachments") if name in answer)
+    total = answer.get("bytes", 0) + answer.get("attachment_bytes", 0)
+    return ", ".join([*(f"{count(number)} {name}" for name, number in counted), size(total)])

@@ -68,12 +68,12 @@ def exit_code(error: BaseException) -> ExitCode:
 
 
 def _open_services(
-    settings: Settings, *, role: str, loopback_allowed: bool = False
+    settings: Settings, *, role: str, loopback_allowed: bool = False, serving: bool = False
 ) -> AbstractAsyncContextManager[Services]:
     # Imported only here: the database driver and the HTTP client take longer to load than `--help` should.
     wiring = importlib.import_module("growi_transfer.wiring")
     opened: AbstractAsyncContextManager[Services] = wiring.open_services(
-        settings, role=role, loopback_allowed=loopback_allowed
+        settings, role=role, loopback_allowed=loopback_allowed, serving=serving
     )
     return opened
 

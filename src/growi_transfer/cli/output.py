@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
+import textwrap
 from typing import Any, TextIO
 
 import orjson
@@ -30,6 +32,9 @@ class Output:
         self._write(sys.stdout, text)
 
     def note(self, text: str) -> None:
+        if sys.stderr.isatty():
+            width = shutil.get_terminal_size().columns
+            text = "\n".join(_wrapped(line, width) for line in text.split("\n"))
         self._write(sys.stderr, text)
 
     def value(self, value: Any) -> None:
@@ -49,6 +54,10 @@ class Output:
             stream.flush()
         except BrokenPipeError:
             silence(stream)
+
+
+def _wrapped(line: str, width: int) -> str:
+    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) if len(line) > width else line
 
 
 def silence(stream: TextIO) -> None:

@@ -13,11 +13,12 @@ import typer
 
 from growi_transfer.cli.output import Output, count
 from growi_transfer.cli.render import reporter
-from growi_transfer.cli.result import failure_of, last_line, peak_rss_mib, summary
+from growi_transfer.cli.result import failure_of, last_line, summary
 from growi_transfer.cli.session import Interrupted, Pusher, Services, Session, UsageFault, session_of
 from growi_transfer.ledger.base import Role
+from growi_transfer.ledger.process import peak_rss_mib
 from growi_transfer.protocol.errors import Blocked, TransferError, code_of
-from growi_transfer.protocol.machine import FINISHED, State
+from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.progress import Snapshot
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.pusher.options import PushOptions
@@ -144,7 +145,6 @@ class _Push:
         transfer_id = await self._pusher.start(self._key, self._options)
         if not self._output.json:
             self._output.note(f"transfer {transfer_id}")
-        snapshot: Snapshot | None = None
         try:
             snapshot = await self._watch(transfer_id)
         except asyncio.CancelledError:
@@ -177,21 +177,27 @@ class _Push:
         self._options = replace(self._options, accept_warnings=accepted)
 
     async def _watch(self, transfer_id: str) -> Snapshot | None:
-        """The snapshot at which this run ends."""
+        """Show the transfer until it no longer runs here: done, stopped, failed or taken over. The last snapshot."""
         shown = reporter(self._output)
         last: Snapshot | None = None
-        try:
+
+        async def follow() -> None:
+            nonlocal last
             async for snapshot in self._services.board.watch(Role.PUSHER, transfer_id):
                 last = snapshot
                 shown.show(snapshot)
-                if self._is_end(snapshot.position.state):
-                    break
-        finally:
-            shown.close()
-        return last
 
-    def _is_end(self, state: State) -> bool:
-        return state in (*FINISHED, State.FAILED, State.PAUSED) or (state is State.READY and not self._options.commit)
+        following = asyncio.create_task(follow())
+        try:
+            await self._pusher.runner.wait(transfer_id)
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+            final = self._services.board.snapshot(Role.PUSHER, transfer_id)
+            if final is not None and final != last:
+                shown.show(final)
+            shown.close()
+        return final
 
     async def _report(self, transfer_id: str, snapshot: Snapshot | None, *, stopped: bool = False) -> None:
         row = await self._services.ledger.get_transfer(Role.PUSHER, transfer_id)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from growi_transfer.cli.output import count, duration, size
-from growi_transfer.protocol.errors import PeerRefused, StateConflict, TransferError, all_errors
+from growi_transfer.protocol.errors import PeerRefused, StateConflict, Superseded, TransferError, all_errors
 from growi_transfer.protocol.machine import FINISHED, State
 from growi_transfer.protocol.progress import Snapshot
 
@@ -58,34 +55,27 @@ def summary(line: Mapping[str, Any], *, committed: bool) -> Iterable[str]:
         )
         yield f"  read back    {', '.join(told)}: {count(verified['mismatches'])} mismatches"
     if committed:
-        yield "At the destination: restart GROWI (it caches its settings), rebuild the search index, then end the"
-        yield f"maintenance mode: growi-transfer transfers release {line['transfer_id'][:8]}"
+        yield "At the destination, in this order:"
+        yield "  restart GROWI, which caches its settings"
+        yield "  rebuild the search index"
+        yield f"  end the maintenance mode: growi-transfer transfers release {line['transfer_id'][:8]}"
     else:
         yield f"Swap it in with: growi-transfer transfers commit {line['transfer_id'][:8]}"
 
 
 def failure_of(state: State | None, facts: Mapping[str, Any]) -> TransferError:
-    """The error that a transfer ended with, as it was noted in its row."""
+    """The error that a run ended with, as it was noted in the transfer's row."""
+    noted: Mapping[str, Any] = facts.get("error") or {}
     if state in FINISHED:
         return StateConflict(f"The transfer was {state.value.replace('_', ' ')} by somebody else.", state=state.value)
-    noted: Mapping[str, Any] = facts.get("error") or {}
+    if not noted and state is not State.FAILED:
+        return Superseded("Another process has taken this transfer over. See `growi-transfer transfers watch`.")
     code = noted.get("code", TransferError.code)
-    message = noted.get("message") or f"The transfer ended as {state.value if state else 'unknown'}."
+    message = noted.get("message") or "The transfer failed for a reason that was not noted."
     for kind in all_errors():
         if kind.code == code and kind is not PeerRefused:
             return kind(message)
     return PeerRefused(message, code=code, status=0, retryable=bool(noted.get("retryable")))
-
-
-def peak_rss_mib() -> float | None:
-    """The most memory this process has had, as the kernel counts it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
-                return round(int(line.split()[1]) / 1024, 1)
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(used / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
 
 
 def _bytes(number: int | None) -> str:

@@ -37,7 +37,7 @@ async def serve_wiki(session: Session, settings: Settings, role: str, signals: S
             files = SecretFiles(settings.data_dir)
             secrets = settings.secrets or files.signing_secrets()
             token = _admin_token(settings, files, session.output)
-            async with session.open_services(settings, role=role) as services:
+            async with session.open_services(settings, role=role, serving=True) as services:
                 served = web.Services(
                     board=services.board,
                     ledger=services.ledger,

@@ -46,9 +46,19 @@ class UsageFault(TyperException):
     exit_code = ExitCode.USAGE
 
 
+class Jobs(Protocol):
+    async def wait(self, transfer_id: str) -> None:
+        """Until the transfer no longer runs in this process; at once when it does not."""
+
+
 class Pusher(web.PusherService, Protocol):
-    async def export_archive(self, path: Path, *, exclude_collections: Sequence[str]) -> dict[str, Any]:
-        """Write the whole wiki to a new file; `{"documents","bytes","collections",...}`."""
+    @property
+    def runner(self) -> Jobs: ...
+
+    async def export_archive(
+        self, path: Path, *, exclude_collections: Sequence[str] = (), with_attachments: bool = True
+    ) -> dict[str, Any]:
+        """Write the whole wiki to a new file; the answer counts what is in it."""
 
 
 class Services(Protocol):
@@ -72,8 +82,9 @@ class Services(Protocol):
 
 class OpenServices(Protocol):
     def __call__(
-        self, settings: Settings, *, role: str, loopback_allowed: bool = False
-    ) -> AbstractAsyncContextManager[Services]: ...
+        self, settings: Settings, *, role: str, loopback_allowed: bool = False, serving: bool = False
+    ) -> AbstractAsyncContextManager[Services]:
+        """`serving`: this is the server, which goes on with what was interrupted; a command leaves that alone."""
 
 
 @dataclass

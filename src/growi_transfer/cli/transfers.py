@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC
 from typing import Annotated, Any
@@ -10,8 +11,10 @@ import typer
 
 from growi_transfer.cli.output import table
 from growi_transfer.cli.render import details, of, reporter
+from growi_transfer.cli.result import failure_of
 from growi_transfer.cli.session import Services, UsageFault, find_transfer, session_of
 from growi_transfer.ledger.base import Role, TransferRow
+from growi_transfer.ledger.board import snapshot_of
 from growi_transfer.protocol.machine import FINISHED, State
 from growi_transfer.protocol.progress import Snapshot, to_json
 
@@ -19,6 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     help="See and steer this wiki's transfers, on either side.",
 )
+LOOK_SECONDS = 0.5
+"""Between two looks at a transfer that another process runs; the ledger is not written more often."""
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the transfer, or its first digits.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one value a line.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -95,23 +100,27 @@ def watch(context: typer.Context, transfer: Id, json: Json = False) -> None:
     session = session_of(context)
     session.output.json = json
 
-    async def work(services: Services) -> Snapshot | None:
+    async def work(services: Services) -> State:
         row = await find_transfer(services.ledger, transfer)
         shown = reporter(session.output)
         last: Snapshot | None = None
         try:
-            async for snapshot in services.board.watch(row.role, row.id):
-                last = snapshot
-                shown.show(snapshot)
-                if snapshot.position.state in (*FINISHED, State.FAILED, State.PAUSED):
-                    break
+            while True:
+                # The process that runs the transfer may be another one: what it knows, the ledger knows a second later.
+                snapshot = snapshot_of(row)
+                if snapshot != last:
+                    shown.show(snapshot)
+                    last = snapshot
+                if row.position.state in (*FINISHED, State.FAILED, State.PAUSED):
+                    return row.position.state
+                await asyncio.sleep(LOOK_SECONDS)
+                row = await services.ledger.get_transfer(row.role, row.id) or row
         finally:
             shown.close()
-        return last
 
-    last = session.with_services("both", work)
-    if last is not None and not json:
-        session.output.result(last.position.state.value)
+    state = session.with_services("both", work)
+    if not json:
+        session.output.result(state.value)
 
 
 @app.command()
@@ -162,12 +171,7 @@ def release(context: typer.Context, transfer: Id, json: Json = False) -> None:
 
 def shape_of(services: Services, row: TransferRow) -> dict[str, Any]:
     """The public shape of a transfer, as of now or as it was last saved."""
-    live = services.board.snapshot(row.role, row.id)
-    if live is not None:
-        return to_json(live)
-    saved = row.facts.get("progress")
-    shape = dict(saved) if saved else to_json(Snapshot(row.id, row.role.value))
-    return {**shape, "state": row.position.state.value}
+    return to_json(services.board.snapshot(row.role, row.id) or snapshot_of(row))
 
 
 def _confirm(context: typer.Context, yes: bool, question: str) -> None:
@@ -208,7 +212,13 @@ async def _commit(services: Services, row: TransferRow) -> dict[str, Any]:
     if row.role is Role.RECEIVER and services.receiver is not None:
         return await services.receiver.commit(row.id, epoch=None)
     assert services.pusher is not None
-    return await services.pusher.commit(row.id)
+    await services.pusher.commit(row.id)
+    # The commit runs in this process, and must not end with the command.
+    await services.pusher.runner.wait(row.id)
+    done = await find_transfer(services.ledger, row.id)
+    if done.position.state is not State.COMPLETED:
+        raise failure_of(done.position.state, done.facts)
+    return {"transfer": shape_of(services, done)}
 
 
 async def _rollback(services: Services, row: TransferRow) -> dict[str, Any]:

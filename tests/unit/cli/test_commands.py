@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +145,11 @@ def test_digits_that_fit_two_transfers(wiki: Wiki, capsys: pytest.CaptureFixture
     assert wiki.calls() == []
 
 
-@pytest.mark.parametrize("role", list(Role))
-@pytest.mark.parametrize("verb", ["cancel", "commit", "rollback"])
+@pytest.mark.parametrize(("role", "verb"), [(role, verb) for role in Role for verb in ("cancel", "commit", "rollback")])
 def test_steering_asks_the_role_that_has_the_transfer(
     wiki: Wiki, capsys: pytest.CaptureFixture[str], role: Role, verb: str
 ) -> None:
-    asyncio.run(wiki.row(role))
+    asyncio.run(wiki.row(role, state=State.COMPLETED))
     yes = [] if verb == "commit" else ["--yes"]
     assert wiki.run("transfers", verb, TRANSFER[:6], *yes) == 0
     [(name, arguments)] = (wiki.pusher if role is Role.PUSHER else wiki.receiver).calls
@@ -175,11 +175,49 @@ def test_release_is_for_the_destination(wiki: Wiki) -> None:
     assert wiki.calls() == ["release_maintenance"]
 
 
-def test_watch_ends_with_the_transfer(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
-    asyncio.run(wiki.row(state=State.FAILED))
-    asyncio.run(wiki.board.put(Snapshot(TRANSFER, "pusher", position=Position(State.FAILED, State.COPYING))))
+@pytest.mark.parametrize("end", [State.FAILED, State.PAUSED, State.COMPLETED, State.CANCELLED])
+def test_watch_follows_another_process_to_the_end(
+    wiki: Wiki, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], end: State
+) -> None:
+    monkeypatch.setattr("growi_transfer.cli.transfers.LOOK_SECONDS", 0)
+    asyncio.run(wiki.row(state=State.COPYING))
+    way = [Position(State.COPYING), Position(State.COPYING), Position(State.RECONCILING), Position(end)]
+    looked = wiki.ledger.get_transfer
+
+    async def get_transfer(role: Role, transfer_id: str) -> Any:
+        before, way[:] = way[0], way[1:]
+        await wiki.ledger.move_transfer(role, transfer_id, before, way[0], datetime.now(UTC))
+        return await looked(role, transfer_id)
+
+    monkeypatch.setattr(wiki.ledger, "get_transfer", get_transfer)
     assert wiki.run("transfers", "watch", TRANSFER, "--json") == 0
-    assert value(capsys)["state"] == "failed"
+    states = [json.loads(line)["state"] for line in out(capsys).splitlines()]
+    assert states == ["copying", "reconciling", end.value]
+
+
+def test_a_commit_at_the_source_lasts_as_long_as_the_command(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(wiki.row(state=State.READY))
+
+    async def commit(transfer_id: str) -> dict[str, Any]:
+        async def work() -> None:
+            await asyncio.sleep(0)
+            now = datetime.now(UTC)
+            await wiki.ledger.move_transfer(
+                Role.PUSHER, transfer_id, Position(State.READY), Position(State.COMPLETED), now
+            )
+
+        wiki.pusher.tasks.append(asyncio.create_task(work()))
+        return {"transfer": {"state": "committing"}}
+
+    wiki.pusher.commit = commit  # type: ignore[method-assign]
+    assert wiki.run("transfers", "commit", TRANSFER) == 0
+    assert "is completed." in out(capsys)
+
+
+def test_a_commit_that_was_undone_is_1(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(wiki.row(state=State.READY, error={"code": "commit_failed", "message": "Undone."}))
+    assert wiki.run("transfers", "commit", TRANSFER) == 1
+    assert "error: Undone. (commit_failed)" in capsys.readouterr().err
 
 
 # export, import
@@ -188,10 +226,13 @@ def test_watch_ends_with_the_transfer(wiki: Wiki, capsys: pytest.CaptureFixture[
 def test_export_asks_the_source_role(wiki: Wiki, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "wiki.zip"
     assert wiki.run("export", str(file), "--exclude-collection", "activities") == 0
-    assert wiki.pusher.calls == [("export_archive", {"path": file, "exclude_collections": ("activities",)})]
-    assert out(capsys) == f"{file}: 3 collections, 10 documents, 2.0 KiB.\n"
-    assert wiki.run("export", str(file), "--json") == 0
-    assert value(capsys) == {"ok": True, "file": str(file), "collections": 3, "documents": 10, "bytes": 2048}
+    [(_, arguments)] = wiki.pusher.calls
+    assert arguments == {"path": file, "exclude_collections": ("activities",), "with_attachments": True}
+    assert out(capsys) == f"{file}: 3 collections, 10 documents, 2 attachments, 3.0 KiB.\n"
+    assert wiki.run("export", str(file), "--json", "--no-attachments") == 0
+    assert value(capsys)["documents"] == 10
+    assert wiki.pusher.calls[-1][1]["with_attachments"] is False
+    assert not wiki.serving
 
 
 def test_export_does_not_replace_a_file_unasked(wiki: Wiki, tmp_path: Path) -> None:

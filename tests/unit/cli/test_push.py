@@ -15,7 +15,8 @@ from tests.fakes.web import TRANSFER
 
 from growi_transfer.cli.push import parse_size
 from growi_transfer.cli.session import UsageFault
-from growi_transfer.protocol.machine import State
+from growi_transfer.protocol.machine import Position, State
+from growi_transfer.protocol.progress import Snapshot
 
 WARNING = {"code": "password_seed_mismatch", "message": "The seeds differ.", "details": {}}
 BLOCKER = {"code": "version_mismatch", "message": "The versions differ.", "details": {"src": "7.3.0", "dest": "8.0.0"}}
@@ -269,6 +270,14 @@ def test_no_commit_ends_when_verified(wiki: Wiki, capsys: pytest.CaptureFixture[
     assert f"transfers commit {TRANSFER[:8]}" in capsys.readouterr().out
 
 
+def test_a_transfer_that_is_done_already_says_so_again(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(wiki.row(state=State.COMPLETED, receipt=RECEIPT))
+    asyncio.run(wiki.board.put(Snapshot(TRANSFER, "pusher", position=Position(State.COMPLETED))))
+    assert wiki.run("push", "--json", GROWI_TRANSFER_KEY=KEY) == 0
+    last = lines(capsys)[-1]
+    assert (last["ok"], last["state"], last["documents"]) == (True, "completed", 10)
+
+
 def test_ready_is_no_end_when_a_commit_was_asked_for(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
     wiki.pushes(State.READY, State.COMPLETED)
     assert wiki.run("push", "--json", GROWI_TRANSFER_KEY=KEY) == 0
@@ -288,6 +297,8 @@ def test_ready_is_no_end_when_a_commit_was_asked_for(wiki: Wiki, capsys: pytest.
         (State.CANCELLED, None, 1, "state_conflict"),
         (State.ROLLED_BACK, None, 1, "state_conflict"),
         (State.PAUSED, None, 4, "interrupted"),
+        (State.READY, {"code": "commit_failed", "message": "Undone."}, 1, "commit_failed"),
+        (State.COPYING, None, 1, "superseded"),
     ],
 )
 def test_a_push_that_does_not_complete(
@@ -327,9 +338,8 @@ def test_the_first_signal_stops_in_order(
 
     async def script() -> None:
         await shows()
-        while not wiki.board.watchers:
-            await asyncio.sleep(0)
         os.kill(os.getpid(), number)
+        await asyncio.Event().wait()
 
     wiki.pusher.script = script
     assert wiki.run("push", *flags, GROWI_TRANSFER_KEY=KEY) == 4
