@@ -282,5 +282,3 @@ async def _push_job(
             is_replica_set=parts.database.is_replica_set,
         )
         yield PushJob(push, volumes, attachments, bandwidth)
-
-

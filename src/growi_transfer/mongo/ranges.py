@@ -7,11 +7,12 @@ type only. `_id`s are never compared in Python: their order is the server's, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import bson
 from bson.max_key import MaxKey
 from bson.raw_bson import RawBSONDocument
 
@@ -53,6 +54,10 @@ def batch_documents(documents: int, size: int) -> int:
     return max(1, min(50_000, _BATCH_BYTES // average))
 
 
+AT_THE_END = bson.encode({"_id": MaxKey()})
+"""The one lower bound after which there is nothing to scan: only MaxKey itself can have it."""
+
+
 def _bound(raw: bytes | None) -> tuple[object] | None:
     return None if raw is None else (RawBSONDocument(raw, BOUNDS)["_id"],)
 
@@ -66,20 +71,28 @@ async def read(
     per_batch: int,
     snapshot: Snapshot | None = None,
     natural: bool = False,
+    projection: Mapping[str, Any] | None = None,
+    limit: int = 0,
 ) -> AsyncIterator[bytes]:
-    """Raw batches of everything from `minimum` (inclusive) to `maximum` (exclusive)."""
-    async for batch in database.raw_batches(
-        collection,
-        minimum=_bound(minimum),
-        maximum=_bound(maximum),
-        batch_documents=per_batch,
-        snapshot=snapshot,
-        natural=natural,
-    ):
-        yield batch
+    """Raw batches of everything from `minimum` (inclusive) to `maximum` (exclusive); of at least the first `limit`
+    documents, if it is not 0."""
+    if minimum != AT_THE_END:
+        async for batch in database.raw_batches(
+            collection,
+            minimum=_bound(minimum),
+            maximum=_bound(maximum),
+            batch_documents=per_batch,
+            snapshot=snapshot,
+            natural=natural,
+            projection=projection,
+            limit=limit,
+        ):
+            yield batch
     if minimum is not None and maximum is None:
         # An index scan with a lower bound only stops short of MaxKey itself.
-        async for batch in database.raw_batches(collection, query={"_id": MaxKey()}, snapshot=snapshot):
+        async for batch in database.raw_batches(
+            collection, query={"_id": MaxKey()}, snapshot=snapshot, projection=projection
+        ):
             yield batch
 
 

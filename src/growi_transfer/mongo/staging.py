@@ -17,6 +17,7 @@ _INSERT_BYTES = 12 << 20
 _INSERT_DOCUMENTS = 50_000
 _DELETE_IDS = 10_000
 _DUPLICATE_KEY = 11000
+_BOUNDS_NOT_IN_ORDER = 51175
 
 
 async def insert(database: Database, collection: str, documents: Sequence[bytes], *, ordered: bool = False) -> None:
@@ -90,27 +91,35 @@ def _id_of(document: bytes) -> object:
 
 
 async def clear_range(database: Database, collection: str, minimum: bytes | None, maximum: bytes | None) -> int:
-    """Delete whatever lies between two bounds; the number of documents deleted. Cheap when there is nothing."""
+    """Delete whatever lies between two bounds; the number of documents deleted. Cheap when there is nothing.
+
+    Raises RangeMismatch when the bounds are not in order.
+    """
     deleted = 0
-    while True:
-        ids: list[object] = []
-        async for batch in database.raw_batches(
-            collection,
-            minimum=None if minimum is None else (_id_of(minimum),),
-            maximum=None if maximum is None else (_id_of(maximum),),
-            batch_documents=_DELETE_IDS,
-            projection={"_id": 1},
-            limit=_DELETE_IDS,
-        ):
-            ids += [RawBSONDocument(bytes(document), BOUNDS)["_id"] for document in split(batch)]
-        if not ids and minimum is not None and maximum is None:
-            async for batch in read(database, collection, minimum, None, per_batch=1):
-                ids += [_id_of(bytes(document)) for document in split(batch)]
-        if not ids:
-            return deleted
+    while ids := await _ids_between(database, collection, minimum, maximum):
         reply = await database.command(
             {"delete": collection, "deletes": [{"q": {"_id": {"$in": ids}}, "limit": 0}], "writeConcern": {"w": 1}}
         )
         if not reply["n"]:
             raise DatabaseRefused("MongoDB does not delete what it lists.", code=0, code_name="")
         deleted += int(reply["n"])
+    return deleted
+
+
+async def _ids_between(
+    database: Database, collection: str, minimum: bytes | None, maximum: bytes | None
+) -> list[object]:
+    """Some of the `_id`s between two bounds, none only if there are none."""
+    ids: list[object] = []
+    try:
+        async for batch in read(
+            database, collection, minimum, maximum, per_batch=_DELETE_IDS, projection={"_id": 1}, limit=_DELETE_IDS
+        ):
+            ids += [RawBSONDocument(bytes(document), BOUNDS)["_id"] for document in split(batch)]
+            if len(ids) >= _DELETE_IDS:
+                break
+    except DatabaseRefused as error:
+        if error.details["code"] == _BOUNDS_NOT_IN_ORDER:
+            raise RangeMismatch("The bounds of the range are not in order.") from error
+        raise
+    return ids

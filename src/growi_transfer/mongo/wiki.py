@@ -84,9 +84,9 @@ async def _count(database: Database, collection: str, query: dict[str, Any]) -> 
 async def _all(
     database: Database, collection: str, query: dict[str, Any], fields: dict[str, int], limit: int = 0
 ) -> list[dict[str, Any]]:
-    cursor = (
-        await database.command({"find": collection, "filter": query, "projection": fields, "limit": limit})
-    )["cursor"]
+    cursor = (await database.command({"find": collection, "filter": query, "projection": fields, "limit": limit}))[
+        "cursor"
+    ]
     found: list[dict[str, Any]] = list(cursor["firstBatch"])
     while cursor["id"]:
         cursor = (await database.command({"getMore": cursor["id"], "collection": collection}))["cursor"]

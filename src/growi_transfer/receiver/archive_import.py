@@ -125,17 +125,13 @@ async def _files(receiver: Receiver, archive: ArchiveReader, transfer_id: str) -
         for start in range(0, len(page), PLAN_FILES):
             files = page[start : start + PLAN_FILES]
             count += len(files)
-            answer = await receiver.plan_attachments(
-                transfer_id, PlanPage.model_construct(files=tuple(files)), epoch=0
-            )
+            answer = await receiver.plan_attachments(transfer_id, PlanPage.model_construct(files=tuple(files)), epoch=0)
             wanted = {*answer["missing"], *answer["same_size"]}
             await _send(receiver, archive, transfer_id, [file for file in files if file.id in wanted])
     return count
 
 
-async def _send(
-    receiver: Receiver, archive: ArchiveReader, transfer_id: str, files: Sequence[AttachmentFile]
-) -> None:
+async def _send(receiver: Receiver, archive: ArchiveReader, transfer_id: str, files: Sequence[AttachmentFile]) -> None:
     small: list[AttachmentFile] = []
     size = 0
     for file in files:
@@ -176,9 +172,7 @@ async def _bundle(
             raise AttachmentsIncomplete(f"An attachment could not be stored: {result['message']}", code=result["code"])
 
 
-async def _prove(
-    receiver: Receiver, transfer_id: str, proofs: Sequence[CollectionProof], files: int
-) -> None:
+async def _prove(receiver: Receiver, transfer_id: str, proofs: Sequence[CollectionProof], files: int) -> None:
     body = Verify(collections=tuple(proofs), files=files, seconds=60)
     while True:
         held = (await receiver.verify(transfer_id, body, epoch=0))["held"]
@@ -193,5 +187,3 @@ async def _prove(
         raise VerificationFailed(
             "What was read back is not what the archive holds.", differences=held["verify"]["differences"]
         )
-
-

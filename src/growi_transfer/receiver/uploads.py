@@ -195,7 +195,8 @@ async def _next_or_ended(chunks: AsyncIterator[bytes], ended: asyncio.Task[Liter
         await asyncio.wait([arriving, ended], return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
             raise Superseded("A newer request goes on with this file.")
-        return arriving.result()
+        chunk: bytes | None = arriving.result()
+        return chunk
     finally:
         if not arriving.done():
             arriving.cancel()

@@ -32,7 +32,8 @@ class UnconfiguredStorage:
         return [None for _ in paths]
 
     async def list_files(self, prefix: str = "") -> AsyncIterator[list[StoredFile]]:
-        for page in ():
+        nothing: list[list[StoredFile]] = []
+        for page in nothing:
             yield page
 
     async def delete(self, path: str) -> None:
