@@ -154,9 +154,7 @@ class Runner(Generic[J]):
         while True:
             await self._sleep(_RENEW)
             try:
-                mine = await self._ledger.renew_lease(
-                    Role.PUSHER, transfer_id, self._owner, self._clock() + LEASE
-                )
+                mine = await self._ledger.renew_lease(Role.PUSHER, transfer_id, self._owner, self._clock() + LEASE)
             except TransferError:
                 continue  # the database is away; the lease lasts longer than one renewal
             if not mine:

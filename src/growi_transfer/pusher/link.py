@@ -14,9 +14,7 @@ class Link:
     """Decides between stored and deflated volumes. `wanted` (None: decide) is the operator's choice; `in_flight`
     tells how many volumes share the line, and `bandwidth` the limit set by the operator."""
 
-    def __init__(
-        self, wanted: bool | None, in_flight: Callable[[], int], bandwidth: Callable[[], int | None]
-    ) -> None:
+    def __init__(self, wanted: bool | None, in_flight: Callable[[], int], bandwidth: Callable[[], int | None]) -> None:
         self._wanted = wanted
         self._in_flight = in_flight
         self._bandwidth = bandwidth

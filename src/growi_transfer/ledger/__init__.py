@@ -1,0 +1,1 @@
+"""What is remembered about keys, transfers, ranges, files and commit steps."""

@@ -1,0 +1,1 @@
+"""Where attachments live, behind one small interface."""
