@@ -51,6 +51,7 @@ class Server:
         self._data_dir = folder / role
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
+        self._asked = False
         self.url = ""
 
     @property
@@ -65,6 +66,7 @@ class Server:
     def launch(self) -> None:
         """Start the process; `wait` until it is of use."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._asked = False
         command = [sys.executable, "-m", "growi_transfer", "serve", "--role", self.role]
         if sys.platform == "linux":
             command = [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()), *command]
@@ -84,12 +86,18 @@ class Server:
         self.url = self._until(self._announced)
         self._until(self.client.healthy)
 
+    def ask_to_stop(self) -> None:
+        """`stop` without waiting. Once: a second signal would end it at once, and not in order."""
+        if self._process is not None and not self._asked:
+            self._asked = True
+            self._process.terminate()
+
     def stop(self) -> None:
         """Ask it to end, and wait; by force after a minute. No effect when it is not running."""
+        self.ask_to_stop()
         process, self._process = self._process, None
         if process is None:
             return
-        process.terminate()
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -179,8 +187,11 @@ class Pair:
             server.wait()
 
     def stop_servers(self) -> None:
-        self.source.server.stop()
-        self.destination.server.stop()
+        servers = (self.source.server, self.destination.server)
+        for server in servers:
+            server.ask_to_stop()
+        for server in servers:
+            server.stop()
 
 
 @contextlib.contextmanager
