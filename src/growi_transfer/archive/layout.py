@@ -135,7 +135,7 @@ def metadata_file(metadata: str, *, name: str, uuid: str, kind: Kind) -> str:
     parts = [] if not options[1:-1].strip() else [f'"options":{options}']
     parts.append(f'"indexes":{members["indexes"]}')
     if uuid:
-        parts.append(f'"uuid":"{uuid}"')
+        parts.append(f'"uuid":{dumps(uuid)}')
     parts.append(f'"collectionName":{dumps(name, ensure_ascii=False)}')
     parts.append(f'"type":"{"view" if kind == "view" else "collection"}"')
     return "{" + ",".join(parts) + "}"

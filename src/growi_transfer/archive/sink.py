@@ -61,6 +61,8 @@ async def new_file(path: Path) -> AsyncIterator[FileSink]:
 
 
 def _create(path: Path) -> tuple[BinaryIO, Path]:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "there is a folder of this name")
     descriptor, name = tempfile.mkstemp(".part", f".{path.name[:100]}-", path.parent)
     return os.fdopen(descriptor, "wb"), Path(name)
 

@@ -18,7 +18,7 @@ from growi_transfer.archive.entries import Packer
 from growi_transfer.archive.sink import Sink
 from growi_transfer.protocol.digest import EMPTY, combine, set_digest
 from growi_transfer.protocol.documents import split
-from growi_transfer.protocol.errors import ArchiveInvalid, NameIllegal
+from growi_transfer.protocol.errors import ArchiveInvalid, ArchiveTooLarge, NameIllegal
 from growi_transfer.protocol.names import check_collection, check_file_name
 from growi_transfer.protocol.wire import JSON_LIMIT, AttachmentFile, SourceInfo
 
@@ -51,14 +51,16 @@ class ArchiveWriter:
         """Write a collection, and say what was written.
 
         `metadata` is canonical Extended JSON {"options", "indexes"}; `batches` are raw BSON, each whole documents; a
-        view has none. Raises CollectionIllegal, JsonInvalid, BsonInvalid, the sink's errors and those of `batches`.
+        view has none. Raises CollectionIllegal, JsonInvalid, ArchiveTooLarge, BsonInvalid, the sink's errors and those
+        of `batches`.
         """
         stem = f"{self._database}/{layout.stem_of(check_collection(name))}"
-        text = layout.metadata_file(metadata, name=name, uuid=uuid, kind=kind)
-        await self._whole_entry(stem + layout.METADATA_SUFFIX, text)
+        described_in = stem + layout.METADATA_SUFFIX
+        text = _bounded(layout.metadata_file(metadata, name=name, uuid=uuid, kind=kind), described_in)
         proof = _DocumentsProof(ordered=kind == "capped")
         if kind != "view":
             await self._entry(stem + layout.BSON_SUFFIX, batches, proof, deflate=self._deflate)
+        await self._whole_entry(described_in, text)
         described = layout.ManifestCollection(
             name=name,
             kind=kind,
@@ -108,7 +110,8 @@ class ArchiveWriter:
             files_sha256=self._listing.hasher.hexdigest() if listed is not None else None,
             missing_files=missing_files,
         )
-        await self._whole_entry(layout.MANIFEST_NAME, manifest.model_dump_json())
+        text = _bounded(manifest.model_dump_json(), layout.MANIFEST_NAME)
+        await self._whole_entry(layout.MANIFEST_NAME, text)
         size = sum(len(record) for record in self._directory)
         end = zf.directory_end(len(self._directory), size, self._offset)
         await self._write([*self._directory, end])
@@ -139,12 +142,9 @@ class ArchiveWriter:
             written.append(self._listing.add(file, len(content), sha256(content).hexdigest()))
         return pieces, written
 
-    async def _whole_entry(self, name: str, text: str) -> None:
-        raw = text.encode()
-        if len(raw) > JSON_LIMIT:
-            raise ArchiveInvalid(f"{name[:200]} would be longer than {JSON_LIMIT} bytes.")
+    async def _whole_entry(self, name: str, text: bytes) -> None:
         packer = Packer(deflate=self._deflate)
-        pieces = [packer.feed(raw), packer.finish()]
+        pieces = [packer.feed(text), packer.finish()]
         await self._write([self._header_of(name, packer), *pieces])
 
     async def _entry(
@@ -274,6 +274,14 @@ class _Listing:
 
     def finish(self) -> list[bytes | memoryview]:
         return [*self._packed, self.packer.finish()]
+
+
+def _bounded(text: str, name: str) -> bytes:
+    """A text as bytes that a reader will take."""
+    raw = text.encode()
+    if len(raw) > JSON_LIMIT:
+        raise ArchiveTooLarge(f"{name[:200]} would be longer than {JSON_LIMIT} bytes.")
+    return raw
 
 
 def _record(name: str, packer: Packer, offset: int, *, streamed: bool) -> zf.Record:

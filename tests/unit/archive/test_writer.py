@@ -25,14 +25,16 @@ from growi_transfer.archive.layout import ArchiveManifest
 from growi_transfer.archive.sink import FileSink, new_file
 from growi_transfer.archive.writer import SMALL_ENTRY, ArchiveWriter
 from growi_transfer.protocol.errors import (
+    ArchiveTooLarge,
     BsonInvalid,
     CollectionIllegal,
     InsufficientSpace,
+    JsonInvalid,
     NameIllegal,
     OperatorFault,
     StorageUnavailable,
 )
-from growi_transfer.protocol.wire import AttachmentFile, SourceInfo
+from growi_transfer.protocol.wire import JSON_LIMIT, AttachmentFile, SourceInfo
 
 
 def test_the_manifest_says_what_is_there(tmp_path: Path) -> None:
@@ -75,8 +77,13 @@ def test_what_fails_before_it_is_written_can_be_left_out(tmp_path: Path) -> None
                 await writer.add_file(attachment(1, b""), each([b"some"], StorageUnavailable()))
             with pytest.raises(CollectionIllegal):
                 await writer.add_collection("sessions", "collection", METADATA, each([ONE]))
-            with pytest.raises(BsonInvalid):
-                await writer.add_file(attachment(2, b""), each([b"some"], BsonInvalid()))
+            with pytest.raises(StorageUnavailable):
+                await writer.add_collection("pages", "collection", METADATA, each([ONE], StorageUnavailable()))
+            with pytest.raises(JsonInvalid):
+                await writer.add_collection("pages", "collection", "{}", each([ONE]))
+            large = METADATA.replace("{}", '{"a":"' + "x" * JSON_LIMIT + '"}', 1)
+            with pytest.raises(ArchiveTooLarge):
+                await writer.add_collection("pages", "collection", large, each([ONE]))
             await writer.add_file(attachment(3, b"a", file_name="a.png"), each([b"a"]))
             for again in ("a.png", "A.png"):
                 with pytest.raises(NameIllegal):
@@ -149,11 +156,20 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    async def run() -> None:
-        async with new_file(tmp_path / "missing" / "wiki.zip"):
+    async def run(path: Path) -> None:
+        async with new_file(path):
             pass
 
     with pytest.raises(OperatorFault):
-        asyncio.run(run())
+        asyncio.run(run(tmp_path / "missing" / "wiki.zip"))
     with pytest.raises(OperatorFault):
         asyncio.run(read(tmp_path / "missing.zip"))
+
+
+def test_a_folder_in_the_way_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with new_file(tmp_path):
+            raise AssertionError("this would be written in vain")
+
+    with pytest.raises(OperatorFault, match="folder"):
+        asyncio.run(run())
