@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from growi_transfer.ledger.base import Role
+from growi_transfer.protocol.machine import FINISHED
 from growi_transfer.protocol.progress import Snapshot, to_json
 from growi_transfer.web.auth import guard_of, presents_key, services_of
 from growi_transfer.web.present import row_of, shape_of
@@ -77,6 +78,12 @@ async def _next(snapshots: AsyncIterator[Snapshot]) -> Snapshot | None:
     return await anext(snapshots, None)
 
 
+async def _nothing() -> AsyncIterator[Snapshot]:
+    none: tuple[Snapshot, ...] = ()
+    for snapshot in none:
+        yield snapshot
+
+
 async def _gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -97,11 +104,12 @@ async def watch_transfer(request: Request) -> Response:
     else:
         guard.admin(request)
     row = await row_of(request, transfer_id, role)
-    # The board knows transfers of this process's time; an older one has only its row to show.
+    # The board knows what moved in this process's time; of an older transfer there is only its row.
     known = services.board.snapshot(row.role, row.id) is not None
+    over = not known and row.position.state in FINISHED
     return EventStream(
         b"" if known else _event(0, shape_of(services, row)),
-        services.board.watch(row.role, row.id),
+        _nothing() if over else services.board.watch(row.role, row.id),
         stopping=request.state.stopping,
         heartbeat=services.limits.heartbeat_seconds,
     )

@@ -73,8 +73,11 @@ class Live:
 
     async def disconnect_all(self) -> None:
         """End every connection; clients try again by themselves."""
-        for sid in list(self._server.eio.sockets):
-            await self._server.eio.disconnect(sid)
+        engine = self._server.eio
+        for connection in list(engine.sockets.values()):
+            # The library's own `disconnect` waits until everything queued is sent, which a client that is gone never
+            # lets happen.
+            await connection.close(wait=False, reason=engine.reason.SERVER_DISCONNECT)
 
     # clients
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
-from growi_transfer.web.app import create_app
 from tests.fakes.asgi import AsgiClient
 from tests.fakes.web import World
+
+from growi_transfer.web.app import create_app
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 from starlette.routing import Route
+from tests.fakes.asgi import AsgiClient
+from tests.fakes.web import ADMIN_TOKEN, ATTACHMENT, OTHER, SECRET, TRANSFER, Clock, World
 
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.errors import InvalidRequest
 from growi_transfer.web.app import ROUTES, create_app
 from growi_transfer.web.auth import AdminAccess, epoch_of, is_same_origin
-from tests.fakes.asgi import AsgiClient
-from tests.fakes.web import ADMIN_TOKEN, ATTACHMENT, OTHER, SECRET, TRANSFER, Clock, World
 
 API = "/_api/v3/g2g-transfer"
 ADMIN = {"authorization": f"Bearer {ADMIN_TOKEN}"}

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import structlog.testing
+from tests.fakes.asgi import AsgiClient
+from tests.fakes.web import World
 
 from growi_transfer.protocol.errors import (
     DatabaseUnavailable,
@@ -19,8 +21,6 @@ from growi_transfer.protocol.errors import (
     all_errors,
 )
 from growi_transfer.web.errors import status_of, transfer_error_response
-from tests.fakes.asgi import AsgiClient
-from tests.fakes.web import World
 
 
 def test_every_error_has_a_status_of_its_kind() -> None:

@@ -4,10 +4,10 @@ import re
 from urllib.parse import urlencode
 
 import pytest
+from tests.fakes.asgi import Answer, AsgiClient
+from tests.fakes.web import ADMIN_TOKEN, TRANSFER, World
 
 from growi_transfer.web.pages import STATIC
-from tests.fakes.asgi import AsgiClient, Answer
-from tests.fakes.web import ADMIN_TOKEN, TRANSFER, World
 
 FORM = {"content-type": "application/x-www-form-urlencoded", "origin": "http://destination.test:8080"}
 

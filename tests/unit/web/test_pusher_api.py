@@ -3,14 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.fakes.asgi import AsgiClient
+from tests.fakes.web import ADMIN_TOKEN, OTHER, TRANSFER, World
 
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.errors import Blocked, Incompatible, TransferKeyMalformed
 from growi_transfer.protocol.machine import Position, State
 from growi_transfer.protocol.progress import Snapshot, to_json
 from growi_transfer.pusher.options import PushOptions
-from tests.fakes.asgi import AsgiClient
-from tests.fakes.web import ADMIN_TOKEN, OTHER, TRANSFER, World
 
 API = "/_api/v3/g2g-transfer"
 ADMIN = {"authorization": f"Bearer {ADMIN_TOKEN}"}

@@ -5,13 +5,13 @@ import json
 from typing import Any
 
 import pytest
+from tests.fakes.asgi import CUT, AsgiClient
+from tests.fakes.web import ADMIN_TOKEN, ATTACHMENT, ORIGIN, OTHER, TRANSFER, World
 
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.errors import DestinationBusy, StorageUnavailable
 from growi_transfer.protocol.wire import AttachmentFile, PutTransfer, Verify
 from growi_transfer.storage.base import StoredFile
-from tests.fakes.asgi import CUT, AsgiClient
-from tests.fakes.web import ADMIN_TOKEN, ATTACHMENT, ORIGIN, OTHER, TRANSFER, World
 
 API = "/_api/v3/g2g-transfer"
 ADMIN = {"authorization": f"Bearer {ADMIN_TOKEN}"}

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from tests.fakes.asgi import CUT, Answer, AsgiClient
+from tests.fakes.web import World
 
 from growi_transfer.web.refusals import Refusals
 from growi_transfer.web.services import Limits
-from tests.fakes.asgi import CUT, Answer, AsgiClient
-from tests.fakes.web import World
 
 
 class Asked:

@@ -1,0 +1,300 @@
+"""Progress on its way to people: server-sent events and Socket.IO, over a real connection."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import socketio
+from tests.fakes.http import serve
+from tests.fakes.web import ADMIN_TOKEN, OTHER, TRANSFER, World
+
+from growi_transfer.ledger.base import Role
+from growi_transfer.protocol.machine import Position, State
+from growi_transfer.protocol.progress import Failure, Snapshot, to_json
+from growi_transfer.web.app import create_app
+from growi_transfer.web.auth import AdminAccess
+from growi_transfer.web.services import Limits
+
+API = "/_api/v3/g2g-transfer"
+ADMIN = {"authorization": f"Bearer {ADMIN_TOKEN}"}
+COPYING = Snapshot(TRANSFER, "pusher", position=Position(State.COPYING), bytes_total=100, files_total=2)
+
+
+# server-sent events
+
+
+async def events(answer: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, Any]]:
+    """(event, data), and ("comment", text)."""
+    name = ""
+    async for line in answer.content:
+        text = line.decode().rstrip("\n")
+        field, _, value = text.partition(": ")
+        if field == "":
+            if value:
+                yield "comment", value
+        elif field == "event":
+            name = value
+        elif field == "data":
+            yield name, json.loads(value)
+
+
+async def next_event(stream: AsyncIterator[tuple[str, Any]]) -> tuple[str, Any]:
+    async with asyncio.timeout(10):
+        async for name, data in stream:
+            if name != "comment":
+                return name, data
+    raise AssertionError("the stream ended")
+
+
+async def no_watchers(world: World, expected: int = 1) -> None:
+    """The broadcaster of Socket.IO is the one that stays."""
+    async with asyncio.timeout(10):
+        while world.board.watchers > expected:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_watcher_sees_the_present_then_each_change_until_the_end(
+    world: World, http: aiohttp.ClientSession
+) -> None:
+    await world.row(Role.PUSHER)
+    await world.board.put(COPYING)
+    async with http.get(f"{API}/transfers/{TRANSFER}/events", headers={**ADMIN, "last-event-id": "77"}) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        stream = events(answer)
+        assert await next_event(stream) == ("transfer", {"transfer": to_json(COPYING)})
+        later = replace(COPYING, bytes_done=50)
+        await world.board.put(later)
+        assert await next_event(stream) == ("transfer", {"transfer": to_json(later)})
+        await world.board.put(Snapshot(OTHER, "pusher"))
+        done = replace(later, position=Position(State.COMPLETED), bytes_done=100)
+        await world.board.put(done)
+        assert await next_event(stream) == ("transfer", {"transfer": to_json(done)})
+        assert await next_event(stream) == ("end", {})
+        async with asyncio.timeout(5):
+            assert await answer.content.read() == b"\n"
+    await no_watchers(world)
+
+
+async def test_silence_is_broken_by_heartbeats(world: World, http: aiohttp.ClientSession) -> None:
+    await world.row(Role.PUSHER)
+    await world.board.put(COPYING)
+    async with http.get(f"{API}/transfers/{TRANSFER}/events", headers=ADMIN) as answer:
+        comments = 0
+        async with asyncio.timeout(10):
+            async for name, _ in events(answer):
+                comments += name == "comment"
+                if comments == 3:
+                    break
+    await no_watchers(world)
+
+
+async def test_a_reader_that_goes_leaves_nothing_behind(world: World, http: aiohttp.ClientSession) -> None:
+    await world.row(Role.PUSHER)
+    for _ in range(3):
+        async with http.get(f"{API}/transfers/{TRANSFER}/events", headers=ADMIN) as answer:
+            assert answer.status == 200
+            answer.close()
+    await no_watchers(world)
+
+
+async def test_a_transfer_of_an_earlier_run_is_shown_from_its_row(world: World, http: aiohttp.ClientSession) -> None:
+    await world.row(Role.RECEIVER, TRANSFER, State.COMPLETED)
+    async with http.get(f"{API}/transfers/{TRANSFER}/events", headers=ADMIN) as answer:
+        stream = events(answer)
+        name, data = await next_event(stream)
+        assert (name, data["transfer"]["state"]) == ("transfer", "completed")
+        assert await next_event(stream) == ("end", {})
+
+
+async def test_a_peer_watches_its_own_transfer(world: World, http: aiohttp.ClientSession) -> None:
+    await world.row(Role.RECEIVER)
+    await world.row(Role.PUSHER)
+    await world.board.put(Snapshot(TRANSFER, "receiver", position=Position(State.VERIFYING)))
+    own = {"x-growi-transfer-key": await world.key(claimed_by=TRANSFER)}
+    async with http.get(f"{API}/transfers/{TRANSFER}/events", headers=own) as answer:
+        _, data = await next_event(events(answer))
+        assert (data["transfer"]["role"], data["transfer"]["state"]) == ("receiver", "verifying")
+    async with http.get(f"{API}/transfers/{OTHER}/events", headers=own) as answer:
+        assert answer.status == 403
+
+
+async def test_the_stream_of_all_transfers(world: World, http: aiohttp.ClientSession) -> None:
+    await world.board.put(COPYING)
+    async with http.get(f"{API}/events", headers=ADMIN) as answer:
+        stream = events(answer)
+        assert (await next_event(stream))[1]["transfer"]["id"] == TRANSFER
+        await world.board.put(Snapshot(OTHER, "receiver", position=Position(State.COMPLETED)))
+        assert (await next_event(stream))[1]["transfer"]["id"] == OTHER
+        await world.board.put(replace(COPYING, bytes_done=1))
+        assert (await next_event(stream))[1]["transfer"]["bytes"]["done"] == 1
+
+
+async def test_watchers_do_not_hold_up_the_end_of_the_server(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    app = create_app(world.open_services)
+    async with aiohttp.ClientSession() as session, asyncio.timeout(4):
+        async with serve(app) as address:
+            answer = await session.get(f"http://{address}{API}/events", headers=ADMIN)
+            watcher = socketio.AsyncClient(reconnection=False)
+            await watcher.connect(f"http://{address}", namespaces=["/admin"], auth={"token": ADMIN_TOKEN})
+        assert await answer.content.read() == b"retry: 2000\n\n"
+        await watcher.wait()
+    assert world.open == 0
+
+
+# Socket.IO
+
+
+class Watcher:
+    def __init__(self) -> None:
+        self.client = socketio.AsyncClient(reconnection=False)
+        self.events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self.client.on("*", self._note, namespace="/admin")
+
+    async def _note(self, event: str, data: Any) -> None:
+        await self.events.put((event, data))
+
+    async def next(self) -> tuple[str, Any]:
+        async with asyncio.timeout(10):
+            return await self.events.get()
+
+
+@asynccontextmanager
+async def watching(address: str, auth: Any = None, **options: Any) -> AsyncIterator[Watcher]:
+    watcher = Watcher()
+    await watcher.client.connect(f"http://{address}", namespaces=["/admin"], auth=auth, **options)
+    try:
+        yield watcher
+    finally:
+        await watcher.client.disconnect()
+
+
+def progress(snapshot: Snapshot) -> tuple[str, Any]:
+    shape = to_json(snapshot)
+    return (
+        "admin:g2gProgress",
+        {"mongo": shape["mongo"], "attachments": shape["attachments"], "transfer": shape},
+    )
+
+
+async def test_a_late_watcher_sees_the_present_state_at_once(world: World, address: str) -> None:
+    finished = Snapshot(OTHER, "receiver", position=Position(State.COMPLETED))
+    await world.board.put(COPYING)
+    await world.board.put(finished)
+    async with watching(address, {"token": ADMIN_TOKEN}) as first:
+        assert await first.next() == progress(COPYING)
+        async with watching(address, {"token": ADMIN_TOKEN}) as second:
+            assert await second.next() == progress(COPYING)
+            later = replace(COPYING, bytes_done=10, files_done=2)
+            await world.board.put(later)
+            assert await first.next() == progress(later)
+            assert await second.next() == progress(later)
+    assert world.board.watchers == 1
+
+
+async def test_a_polling_client_is_let_in_before_it_is_told_anything(world: World, http: aiohttp.ClientSession) -> None:
+    await world.board.put(COPYING)
+    path = "/socket.io/?EIO=4&transport=polling"
+    async with http.get(path) as answer:
+        opened = await answer.text()
+    path += "&sid=" + json.loads(opened[1:])["sid"]
+    async with http.post(path, data=f'40/admin,{{"token":"{ADMIN_TOKEN}"}}') as answer:
+        assert await answer.text() == "OK"
+    packets: list[str] = []
+    async with asyncio.timeout(10):
+        while len(packets) < 2:
+            async with http.get(path) as answer:
+                packets += (await answer.text()).split("\x1e")
+    assert packets[0].startswith('40/admin,{"sid"')
+    event, shown = json.loads(packets[1].removeprefix("42/admin,"))
+    assert (event, shown) == progress(COPYING)
+
+
+async def test_failures_are_told_once_with_growis_keys(world: World, address: str) -> None:
+    file = Failure("attachment/a.png", "file", "file_not_found", "The file is not there.", 1, False)
+    chunk = Failure("pages/3", "range", "database_unavailable", "No answer.", 2, True)
+    async with watching(address, {"token": ADMIN_TOKEN}) as watcher:
+        for failures in ((file,), (file, chunk)):
+            await world.board.put(replace(COPYING, failures=failures))
+            assert (await watcher.next())[0] == "admin:g2gProgress"
+            key = "admin:g2g:error_upload_attachment" if len(failures) == 1 else "admin:g2g:error_send_growi_archive"
+            assert await watcher.next() == (
+                "admin:g2gError",
+                {"message": failures[-1].message, "key": key, "transfer": TRANSFER},
+            )
+        await world.board.put(replace(COPYING, failures=(file, chunk), bytes_done=3))
+        assert (await watcher.next())[0] == "admin:g2gProgress"
+        await world.board.put(replace(COPYING, bytes_done=4))
+        name, data = await watcher.next()
+        assert (name, data["transfer"]["bytes"]["done"]) == ("admin:g2gProgress", 4)
+
+
+@pytest.mark.parametrize(
+    ("came_from", "key"),
+    [
+        (State.CREATED, "admin:g2g:error_generate_growi_archive"),
+        (State.COPYING, "admin:g2g:error_send_growi_archive"),
+    ],
+)
+async def test_a_failed_transfer_says_why(world: World, address: str, came_from: State, key: str) -> None:
+    await world.row(Role.PUSHER, error={"code": "peer_unavailable", "message": "The other instance does not answer."})
+    await world.board.put(replace(COPYING, position=Position(came_from)))
+    async with watching(address, {"token": ADMIN_TOKEN}) as watcher:
+        await watcher.next()
+        failed = replace(COPYING, position=Position(State.FAILED, came_from))
+        await world.board.put(failed)
+        assert await watcher.next() == progress(failed)
+        assert await watcher.next() == (
+            "admin:g2gError",
+            {"message": "The other instance does not answer.", "key": key, "transfer": TRANSFER},
+        )
+
+
+@pytest.mark.parametrize(
+    "auth", [None, {}, {"token": ""}, {"token": "wrong"}, {"token": [ADMIN_TOKEN]}, ADMIN_TOKEN, [ADMIN_TOKEN]]
+)
+async def test_only_admins_get_in(world: World, address: str, auth: Any) -> None:
+    await world.board.put(COPYING)
+    watcher = Watcher()
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        await watcher.client.connect(f"http://{address}", namespaces=["/admin"], auth=auth)
+    await world.board.put(replace(COPYING, bytes_done=1))
+    async with watching(address, {"token": ADMIN_TOKEN}) as admin:
+        await admin.next()
+    assert watcher.events.empty()
+    await watcher.client.disconnect()
+
+
+async def test_other_namespaces_are_closed(address: str) -> None:
+    client = socketio.AsyncClient(reconnection=False)
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        await client.connect(f"http://{address}", namespaces=["/"], auth={"token": ADMIN_TOKEN})
+    await client.disconnect()
+
+
+async def test_the_login_cookie_opens_too_but_not_for_another_origin(world: World, address: str) -> None:
+    await world.board.put(COPYING)
+    session = AdminAccess(
+        ADMIN_TOKEN, world.services.session_secrets, world.clock, session_seconds=Limits().session_seconds
+    ).new_session()
+    cookie = {"Cookie": f"a=b; growi_transfer_admin={session}"}
+    async with watching(address, headers=cookie) as watcher:
+        assert await watcher.next() == progress(COPYING)
+    for headers in (
+        {"Cookie": "growi_transfer_admin=wrong"},
+        {**cookie, "Origin": "http://evil.test"},
+        {**cookie, "Origin": f"http://{address.partition(':')[0]}:1"},
+    ):
+        client = socketio.AsyncClient(reconnection=False)
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            await client.connect(f"http://{address}", namespaces=["/admin"], headers=headers)
+        await client.disconnect()
