@@ -150,12 +150,12 @@ def _summary(pushed: Pushed, comparison: Comparison) -> Iterator[str]:
 
 
 def _stay(pair: Pair, folder: Path, output: Output) -> None:
-    for name, instance in (("source", pair.source), ("destination", pair.destination)):
-        output.note(f"{name}: {instance.server.url}  admin token {instance.server.admin_token}")
-        output.note(f"  database {instance.mongod.uri}")
-        output.note(f"  files    {instance.uploads}")
-    output.note(f"Everything is in {folder}. Ctrl-C stops both servers and removes it.")
     with contextlib.suppress(KeyboardInterrupt):
+        for name, instance in (("source", pair.source), ("destination", pair.destination)):
+            output.note(f"{name}: {instance.server.url}  admin token {instance.server.admin_token}")
+            output.note(f"  database {instance.mongod.uri}")
+            output.note(f"  files    {instance.uploads}")
+        output.note(f"Everything is in {folder}. Ctrl-C stops both servers and removes it.")
         threading.Event().wait()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -76,18 +76,25 @@ class Bench:
         with open_pair(self._folder / "revisions") as pair:
             made = make_wiki(pair.source.mongod.uri, pair.source.uploads, wiki, password_seed=PASSWORD_SEED)
             self._say(f"revisions: {made.documents:,} documents, {made.document_bytes / MIB:,.0f} MiB")
-            result: dict[str, Any] = {"documents": made.documents, "bytes": made.document_bytes, "peers": {}}
-            for name, deflate in (("stored", False), ("deflated", True)):
-                result[name] = self._transfers(pair, f"revisions, {name} volumes", deflate=deflate)
-                result[name]["mib_per_second"] = round(made.document_bytes / MIB / result[name]["copy_seconds"], 1)
-            if self._versions["mongodump"] and self._versions["mongorestore"]:
-                result["peers"] = {"plain": self._dump(pair, gzip=False), "gzip": self._dump(pair, gzip=True)}
-                plain, gzip = (result["peers"][kind]["seconds"] for kind in ("plain", "gzip"))
+            has_peers = self._versions["mongodump"] is not None and self._versions["mongorestore"] is not None
+            ours: dict[str, list[Pushed]] = {"stored": [], "deflated": []}
+            theirs: dict[str, list[float]] = {"plain": [], "gzip": []}
+            for _ in range(self._size.repeat):
+                # Side by side, so that whatever else this machine does falls on all of them.
+                for volumes, peer in (("stored", "plain"), ("deflated", "gzip")):
+                    ours[volumes].append(self._transfer(pair, f"{volumes} volumes", deflate=volumes == "deflated"))
+                    if has_peers:
+                        theirs[peer].append(self._dump(pair, gzip=peer == "gzip"))
+            result: dict[str, Any] = {"documents": made.documents, "bytes": made.document_bytes}
+            for volumes, pushed in ours.items():
+                result[volumes] = _summary(pushed)
+                result[volumes]["mib_per_second"] = _rate(made.document_bytes / MIB, result[volumes]["copy_seconds"])
+            if has_peers:
+                result["peers"] = {peer: {"seconds": round(median(timed), 3)} for peer, timed in theirs.items()}
                 result["ratios"] = {
-                    "stored_copy_to_plain": _ratio(result["stored"]["copy_seconds"], plain),
-                    "stored_verify_to_plain": _ratio(result["stored"]["verify_seconds"], plain),
-                    "deflated_copy_to_gzip": _ratio(result["deflated"]["copy_seconds"], gzip),
-                    "deflated_verify_to_gzip": _ratio(result["deflated"]["verify_seconds"], gzip),
+                    f"{volumes}_{what}_to_{peer}": _ratio(result[volumes][f"{what}_seconds"], median(theirs[peer]))
+                    for volumes, peer in (("stored", "plain"), ("deflated", "gzip"))
+                    for what in ("copy", "verify")
                 }
             return result
 
@@ -104,14 +111,20 @@ class Bench:
         with open_pair(self._folder / name) as pair:
             made = make_wiki(pair.source.mongod.uri, pair.source.uploads, wiki, password_seed=PASSWORD_SEED)
             self._say(f"{name}: {made.attachments:,} files, {made.attachment_bytes / MIB:,.0f} MiB")
-            ours = self._transfers(pair, name, deflate=False)
-            seconds = max(ours["attachment_seconds"], 0.001)
-            ours |= {
-                "files_per_second": round(count / seconds, 1),
-                "mib_per_second": round(made.attachment_bytes / MIB / seconds, 1),
+            names = [peer for peer in FILE_PEERS if self._versions[peer] is not None]
+            pushed: list[Pushed] = []
+            copied: dict[str, list[tuple[float, float]]] = {peer: [] for peer in names}
+            for _ in range(self._size.repeat):
+                pushed.append(self._transfer(pair, name, deflate=False))
+                for peer in names:
+                    copied[peer].append(self._copy(pair, peer, made.attachments))
+            ours = _summary(pushed)
+            ours["files_per_second"] = _rate(count, ours["attachment_seconds"])
+            ours["mib_per_second"] = _rate(made.attachment_bytes / MIB, ours["attachment_seconds"])
+            others = {peer: _copy_summary(timed) for peer, timed in copied.items()}
+            ratios = {
+                f"to_{peer}": _ratio(ours["attachment_seconds"], others[peer]["durable_seconds"]) for peer in names
             }
-            others = {peer: self._copy(pair, peer, made.attachments) for peer in FILE_PEERS if self._versions[peer]}
-            ratios = {f"to_{peer}": _ratio(seconds, timed["durable_seconds"]) for peer, timed in others.items()}
             return {
                 "files": made.attachments,
                 "bytes": made.attachment_bytes,
@@ -121,16 +134,6 @@ class Bench:
             }
 
     # --- measurements ------------------------------------------------------------------------------------------------
-
-    def _transfers(self, pair: Pair, what: str, *, deflate: bool) -> dict[str, Any]:
-        timed = [self._transfer(pair, what, deflate=deflate) for _ in range(self._size.repeat)]
-        names = ("copy_seconds", "verify_seconds", "commit_seconds", "attachment_seconds", "seconds")
-        roles = timed[0].peak_rss_mib
-        result = [_seconds_of(pushed) for pushed in timed]
-        return {
-            **{name: round(median(one[name] for one in result), 3) for name in names},
-            "peak_rss_mib": {role: max(one.peak_rss_mib[role] or 0.0 for one in timed) for role in roles},
-        }
 
     def _transfer(self, pair: Pair, what: str, *, deflate: bool) -> Pushed:
         _clear(pair)
@@ -149,37 +152,45 @@ class Bench:
         self._say(f"  {what}: copied in {timed['copy_seconds']:.2f} s, verified in {timed['verify_seconds']:.2f} s")
         return pushed
 
-    def _dump(self, pair: Pair, *, gzip: bool) -> dict[str, Any]:
-        timed = []
-        for _ in range(self._size.repeat):
-            _clear(pair)
-            _settle(pair)
-            timed.append(peers.dump_and_restore(pair.source.mongod.uri, pair.destination.mongod.uri, gzip=gzip))
-            counts = [
-                _count(pair.source.mongod.uri, DATABASE),
-                _count(pair.destination.mongod.uri, peers.PEER_DATABASE),
-            ]
-            if counts[0] != counts[1]:
-                raise OperatorFault(f"mongorestore restored {counts[1]:,} of {counts[0]:,} documents.")
-        name = f"mongodump{' --gzip' if gzip else ''} | mongorestore"
-        self._say(f"  {name}: {median(timed):.2f} s")
-        return {"program": name, "seconds": round(median(timed), 3)}
+    def _dump(self, pair: Pair, *, gzip: bool) -> float:
+        _clear(pair)
+        _settle(pair)
+        seconds = peers.dump_and_restore(pair.source.mongod.uri, pair.destination.mongod.uri, gzip=gzip)
+        wanted = _count(pair.source.mongod.uri, DATABASE)
+        arrived = _count(pair.destination.mongod.uri, peers.PEER_DATABASE)
+        if arrived != wanted:
+            raise OperatorFault(f"mongorestore restored {arrived:,} of {wanted:,} documents.")
+        self._say(f"  mongodump | mongorestore{', both --gzip' if gzip else ''}: {seconds:.2f} s")
+        return seconds
 
-    def _copy(self, pair: Pair, program: str, files: int) -> dict[str, Any]:
+    def _copy(self, pair: Pair, program: str, files: int) -> tuple[float, float]:
         target = self._folder / "copied"
-        timed = []
-        for _ in range(self._size.repeat):
-            shutil.rmtree(target, ignore_errors=True)
-            _clear(pair)
-            _settle(pair)
-            timed.append(peers.copy_files(program, pair.source.uploads, target))
-            arrived = sum(path.is_file() for path in target.rglob("*"))
-            if arrived != files:
-                raise OperatorFault(f"{program} copied {arrived:,} of {files:,} files.")
+        _clear(pair)
+        _settle(pair)
+        seconds, durable = peers.copy_files(program, pair.source.uploads, target)
+        arrived = sum(path.is_file() for path in target.rglob("*"))
         shutil.rmtree(target)
-        seconds, durable = (median(one[position] for one in timed) for position in (0, 1))
+        if arrived != files:
+            raise OperatorFault(f"{program} copied {arrived:,} of {files:,} files.")
         self._say(f"  {program}: {seconds:.2f} s, on the disk after {durable:.2f} s")
-        return {"seconds": round(seconds, 3), "durable_seconds": round(durable, 3)}
+        return seconds, durable
+
+
+def _summary(timed: Sequence[Pushed]) -> dict[str, Any]:
+    """Medians of the seconds, the highest of the memory."""
+    seconds = [_seconds_of(pushed) for pushed in timed]
+    roles = timed[0].peak_rss_mib
+    return {
+        **{name: round(median(one[name] for one in seconds), 3) for name in seconds[0]},
+        "peak_rss_mib": {role: max(pushed.peak_rss_mib[role] or 0.0 for pushed in timed) for role in roles},
+    }
+
+
+def _copy_summary(timed: Sequence[tuple[float, float]]) -> dict[str, float]:
+    return {
+        "seconds": round(median(seconds for seconds, _ in timed), 3),
+        "durable_seconds": round(median(durable for _, durable in timed), 3),
+    }
 
 
 def _seconds_of(pushed: Pushed) -> dict[str, float]:
@@ -216,6 +227,10 @@ def _settle(pair: Pair) -> None:
 def _count(uri: str, database: str) -> int:
     with MongoClient[dict[str, Any]](uri) as client:
         return count_documents(client[database])[0]
+
+
+def _rate(amount: float, seconds: float) -> float:
+    return round(amount / max(seconds, 0.001), 1)
 
 
 def _ratio(ours: float, theirs: float) -> float:
