@@ -1,0 +1,365 @@
+"""Progress: frozen events in, one frozen snapshot out. The same shape goes to HTTP, SSE, Socket.IO and `--json`.
+
+Events carry facts, never texts for a screen and never a secret. `apply` is pure; whoever holds the snapshot applies
+events in one place and hands the new value to its watchers.
+
+What is done is counted by additions, so that many senders can report at once; an addition is negative when something
+that was counted no longer is (it is sent again, or the other side has lost it). After a restart, and whenever the
+ledger has been summed up, `Recounted` puts the sums in their place: the ledger is right, a snapshot may be a second
+old.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from growi_transfer.protocol.machine import RUNNING, Position, State, growi_statuses
+
+FAILURES_SHOWN = 100
+"""Failures kept in the snapshot; the ledger has all, and `files.failed` counts all."""
+ETA_LIMIT = 10 * 365 * 86400
+"""Seconds; what would take longer stands still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    item: str
+    kind: str
+    """`range` or `file`."""
+    code: str
+    message: str
+    tries: int
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    code: str
+    message: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a watcher sees of one transfer. Counts are of documents, bytes of raw BSON plus file bytes, files;
+    `bytes_wire` is what went over the line; rates are per second over the last seconds."""
+
+    id: str
+    role: str
+    dialect: str = "native"
+    position: Position = Position()
+    documents_done: int = 0
+    documents_total: int = 0
+    bytes_done: int = 0
+    bytes_total: int = 0
+    bytes_wire: int = 0
+    files_done: int = 0
+    files_total: int = 0
+    files_failed: int = 0
+    files_skipped: int = 0
+    bytes_per_second: float = 0.0
+    files_per_second: float = 0.0
+    documents_per_second: float = 0.0
+    failures: tuple[Failure, ...] = ()
+    warnings: tuple[Notice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """New totals; None leaves one as it is."""
+
+    documents: int | None = None
+    bytes: int | None = None
+    files: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentsStored:
+    """What was added. A range that replaces one stored before counts with the differences."""
+
+    documents: int
+    bytes: int
+    wire: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilesStored:
+    files: int
+    bytes: int
+    wire: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileBytesStored:
+    """A part of a large file is durable at the other side; the file itself is not done. Negative: it was lost there."""
+
+    bytes: int
+    wire: int
+
+
+@dataclass(frozen=True, slots=True)
+class FilesSkipped:
+    files: int
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recounted:
+    """What the ledger says is done, in place of what was counted; None leaves one as it is."""
+
+    documents: int | None = None
+    bytes: int | None = None
+    files: int | None = None
+    files_failed: int | None = None
+    files_skipped: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFailed:
+    """An item that was not failed before has failed, or one of the failures shown has failed again."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRecovered:
+    """An item that had failed is no longer failed."""
+
+    item: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class WarningRaised:
+    warning: Notice
+
+
+@dataclass(frozen=True, slots=True)
+class RateMeasured:
+    bytes_per_second: float
+    files_per_second: float
+    documents_per_second: float
+
+
+ProgressEvent = (
+    Moved
+    | Planned
+    | DocumentsStored
+    | FilesStored
+    | FileBytesStored
+    | FilesSkipped
+    | Recounted
+    | ItemFailed
+    | ItemRecovered
+    | WarningRaised
+    | RateMeasured
+)
+
+
+def apply(snapshot: Snapshot, event: ProgressEvent) -> Snapshot:
+    """The snapshot after an event. Counts of what is done never fall below zero."""
+    match event:
+        case Moved(position):
+            moved = replace(snapshot, position=position)
+            return moved if position.state in RUNNING else _resting(moved)
+        case Planned(documents, size, files):
+            return replace(
+                snapshot,
+                documents_total=_or(documents, snapshot.documents_total),
+                bytes_total=_or(size, snapshot.bytes_total),
+                files_total=_or(files, snapshot.files_total),
+            )
+        case DocumentsStored(documents, size, wire):
+            return replace(
+                snapshot,
+                documents_done=max(0, snapshot.documents_done + documents),
+                bytes_done=max(0, snapshot.bytes_done + size),
+                bytes_wire=max(0, snapshot.bytes_wire + wire),
+            )
+        case FilesStored(files, size, wire):
+            return replace(
+                snapshot,
+                files_done=max(0, snapshot.files_done + files),
+                bytes_done=max(0, snapshot.bytes_done + size),
+                bytes_wire=max(0, snapshot.bytes_wire + wire),
+            )
+        case FileBytesStored(size, wire):
+            return replace(
+                snapshot,
+                bytes_done=max(0, snapshot.bytes_done + size),
+                bytes_wire=max(0, snapshot.bytes_wire + wire),
+            )
+        case FilesSkipped(files, size):
+            return replace(
+                snapshot,
+                files_skipped=max(0, snapshot.files_skipped + files),
+                bytes_total=max(0, snapshot.bytes_total - size),
+            )
+        case Recounted(documents, size, files, files_failed, files_skipped):
+            failed = _or(files_failed, snapshot.files_failed)
+            return replace(
+                snapshot,
+                documents_done=_or(documents, snapshot.documents_done),
+                bytes_done=_or(size, snapshot.bytes_done),
+                files_done=_or(files, snapshot.files_done),
+                files_failed=failed,
+                files_skipped=_or(files_skipped, snapshot.files_skipped),
+                failures=_without_stale_files(snapshot.failures, failed),
+            )
+        case ItemFailed(failure):
+            others = _others(snapshot.failures, failure.item, failure.kind)
+            fresh = failure.kind == "file" and len(others) == len(snapshot.failures)
+            return replace(
+                snapshot,
+                failures=(*others, failure)[-FAILURES_SHOWN:],
+                files_failed=snapshot.files_failed + fresh,
+            )
+        case ItemRecovered(item, kind):
+            others = _others(snapshot.failures, item, kind)
+            # One that is not shown had failed only if there are failures that are not shown.
+            had_failed = len(others) < len(snapshot.failures) or _files(others) < snapshot.files_failed
+            return replace(
+                snapshot,
+                failures=others,
+                files_failed=snapshot.files_failed - (kind == "file" and had_failed),
+            )
+        case WarningRaised(warning):
+            return replace(
+                snapshot,
+                warnings=(*(known for known in snapshot.warnings if known.code != warning.code), warning),
+            )
+        case RateMeasured(size_rate, files_rate, documents_rate):
+            return replace(
+                snapshot,
+                bytes_per_second=size_rate,
+                files_per_second=files_rate,
+                documents_per_second=documents_rate,
+            )
+
+
+def _or(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
+
+
+def _resting(snapshot: Snapshot) -> Snapshot:
+    return replace(snapshot, bytes_per_second=0.0, files_per_second=0.0, documents_per_second=0.0)
+
+
+def _others(failures: tuple[Failure, ...], item: str, kind: str) -> tuple[Failure, ...]:
+    return tuple(known for known in failures if (known.item, known.kind) != (item, kind))
+
+
+def _files(failures: tuple[Failure, ...]) -> int:
+    return sum(known.kind == "file" for known in failures)
+
+
+def _without_stale_files(failures: tuple[Failure, ...], files_failed: int) -> tuple[Failure, ...]:
+    """Drop the oldest failures of files that are more than there can be."""
+    stale = _files(failures) - files_failed
+    kept = []
+    for failure in failures:
+        if failure.kind == "file" and stale > 0:
+            stale -= 1
+        else:
+            kept.append(failure)
+    return tuple(kept)
+
+
+def eta_seconds(snapshot: Snapshot) -> int | None:
+    """Whole seconds until all bytes are over, at the present rate; None when nobody can know."""
+    if snapshot.position.state in (State.READY, State.COMMITTING, State.COMPLETED, State.ROLLED_BACK):
+        return 0
+    left = snapshot.bytes_total - snapshot.bytes_done
+    rate = round(snapshot.bytes_per_second, 1)
+    if left < 0 or rate <= 0 or left > rate * ETA_LIMIT:
+        return None
+    return round(left / rate)
+
+
+def to_json(snapshot: Snapshot) -> dict[str, Any]:
+    """The one public shape of a transfer."""
+    mongo, attachments = growi_statuses(
+        snapshot.position,
+        files_done=snapshot.files_done + snapshot.files_skipped,
+        files_total=snapshot.files_total,
+        files_failed=snapshot.files_failed,
+    )
+    return {
+        "id": snapshot.id,
+        "role": snapshot.role,
+        "dialect": snapshot.dialect,
+        "state": snapshot.position.state.value,
+        "mongo": mongo.value,
+        "attachments": attachments.value,
+        "documents": {"done": snapshot.documents_done, "total": snapshot.documents_total},
+        "bytes": {"done": snapshot.bytes_done, "total": snapshot.bytes_total, "wire": snapshot.bytes_wire},
+        "files": {
+            "done": snapshot.files_done,
+            "total": snapshot.files_total,
+            "failed": snapshot.files_failed,
+            "skipped": snapshot.files_skipped,
+        },
+        "rate": {
+            "bytes_per_second": round(snapshot.bytes_per_second, 1),
+            "files_per_second": round(snapshot.files_per_second, 1),
+            "documents_per_second": round(snapshot.documents_per_second, 1),
+        },
+        "eta_seconds": eta_seconds(snapshot),
+        "failures": [
+            {
+                "item": failure.item,
+                "kind": failure.kind,
+                "code": failure.code,
+                "message": failure.message,
+                "tries": failure.tries,
+                "retryable": failure.retryable,
+            }
+            for failure in snapshot.failures
+        ],
+        "warnings": [
+            {
+                "code": warning.code,
+                "message": warning.message,
+                **({"details": dict(warning.details)} if warning.details else {}),
+            }
+            for warning in snapshot.warnings
+        ],
+    }
+
+
+def from_json(value: Mapping[str, Any], position: Position | None = None) -> Snapshot:
+    """The snapshot that `to_json` gave. Fields that are not known are ignored.
+
+    `came_from` is not part of the shape: whoever goes on with a transfer gives the position from the ledger.
+    """
+    documents, size, files, rate = value["documents"], value["bytes"], value["files"], value["rate"]
+    return Snapshot(
+        id=value["id"],
+        role=value["role"],
+        dialect=value["dialect"],
+        position=position or Position(State(value["state"])),
+        documents_done=documents["done"],
+        documents_total=documents["total"],
+        bytes_done=size["done"],
+        bytes_total=size["total"],
+        bytes_wire=size["wire"],
+        files_done=files["done"],
+        files_total=files["total"],
+        files_failed=files["failed"],
+        files_skipped=files["skipped"],
+        bytes_per_second=rate["bytes_per_second"],
+        files_per_second=rate["files_per_second"],
+        documents_per_second=rate["documents_per_second"],
+        failures=tuple(
+            Failure(one["item"], one["kind"], one["code"], one["message"], one["tries"], one["retryable"])
+            for one in value["failures"]
+        ),
+        warnings=tuple(Notice(one["code"], one["message"], one.get("details", {})) for one in value["warnings"]),
+    )
