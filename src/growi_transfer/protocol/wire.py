@@ -1,0 +1,210 @@
+"""What goes over the line between two instances in the native dialect: paths, headers, and the shapes of JSON bodies.
+
+Every shape refuses unknown fields, wrong types and lengths beyond its limits; `parse` turns whatever a peer sent into
+a value or raises one of our errors. docs/protocol.md describes the same shapes for people.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError
+
+from growi_transfer.protocol.errors import InvalidRequest, JsonInvalid, TransferError
+from growi_transfer.protocol.names import (
+    check_attachment_id,
+    check_collection,
+    check_file_name,
+    check_transfer_id,
+)
+
+PROTOCOL = 1
+PREFIX = "/_api/v3/g2g-transfer"
+KEY_HEADER = "x-growi-transfer-key"
+EPOCH_HEADER = "x-growi-transfer-epoch"
+DIGEST_HEADER = "x-growi-transfer-sha256"
+"""Hex SHA-256 of the whole file, with the last PATCH of a large one."""
+OFFSET_HEADER = "upload-offset"
+LENGTH_HEADER = "upload-length"
+COMPLETE_HEADER = "upload-complete"
+META_HEADER = "x-growi-transfer-file"
+"""Base64 of the JSON of an `AttachmentFile`, with the first request of a large file."""
+
+RANGE_BYTES = 8 << 20
+"""Raw BSON in one range; one document may exceed it."""
+BUNDLE_BYTES = 8 << 20
+"""Body bytes in one bundle; a bundle has at least one file."""
+BUNDLE_FILES = 512
+LARGE_FILE_BYTES = 4 << 20
+"""Files over this go alone, by offset."""
+CHUNK_BYTES = 256 << 20
+"""Body of one PATCH of a large file."""
+VOLUME_LIMIT = 80 << 20
+"""The largest volume a receiver takes, unpacked: a range that grew, or one that ends with a 16 MiB document."""
+BUNDLE_LIMIT = 32 << 20
+PLAN_FILES = 2000
+JSON_LIMIT = 32 << 20
+
+COLLECTIONS = 100_000
+VALUES_LIMIT = 200_000
+"""Commas in one JSON body: right ones have some thousand. It bounds what reading and refusing a wrong one costs."""
+_FAULTS_LISTED = 1000
+
+DOCUMENT_LIMIT = 16 << 20
+"""Bytes of the largest BSON document that MongoDB stores (exactly 16,777,216)."""
+
+
+def _wrap(check: Any) -> Any:
+    def checked(value: str) -> str:
+        try:
+            return str(check(value))
+        except TransferError as error:
+            raise ValueError(f"{error.code}: {error.message}") from None
+
+    return AfterValidator(checked)
+
+
+def _plain_json(value: Any) -> Any:
+    """Numbers that JSON as we keep and send it can hold: finite, and integers of at most 64 bits."""
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, dict):
+            pending.extend(one.values())
+        elif isinstance(one, list):
+            pending.extend(one)
+        elif isinstance(one, float) and not math.isfinite(one):
+            raise ValueError("numbers must be finite")
+        elif isinstance(one, int) and not -(1 << 63) <= one < 1 << 63:
+            raise ValueError("integers must fit into 64 bits")
+    return value
+
+
+TransferId = Annotated[str, _wrap(check_transfer_id)]
+AttachmentId = Annotated[str, _wrap(check_attachment_id)]
+CollectionName = Annotated[str, _wrap(check_collection)]
+FileName = Annotated[str, _wrap(check_file_name)]
+HexDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, le=1 << 62)]
+Text = Annotated[str, Field(max_length=2000)]
+CollectionNumber = Annotated[int, Field(ge=0, lt=COLLECTIONS)]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class SourceInfo(Shape):
+    """What the destination may know of the source. The seed itself is never sent."""
+
+    version: Text | None = None
+    mongo_version: Text = ""
+    password_seed_fingerprint: HexDigest | None = None
+    file_upload_type: Text = "none"
+    instance_id: Text = ""
+
+
+class SetUp(Shape):
+    """What a transfer is. It never changes; a resume under another one is refused."""
+
+    protocol: Annotated[int, Field(ge=PROTOCOL, le=PROTOCOL)] = PROTOCOL
+    preset: Literal["replace"] = "replace"
+    source: SourceInfo
+    excluded_collections: Annotated[tuple[CollectionName, ...], Field(max_length=COLLECTIONS), FailFast()] = ()
+    with_attachments: bool = True
+    upload_settings: Annotated[dict[str, Any], AfterValidator(_plain_json)] = Field(default_factory=dict)
+    """The source's upload settings, taken only when the destination has none (GROWI's `uploadConfigs`)."""
+
+
+class Collection(Shape):
+    """One collection to be staged. `metadata` is canonical Extended JSON: {"options": {...}, "indexes": [...]}."""
+
+    number: CollectionNumber
+    name: CollectionName
+    kind: Literal["collection", "capped", "clustered", "view"]
+    uuid: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")] = ""
+    metadata: Annotated[str, Field(max_length=JSON_LIMIT)]
+    documents: Count = 0
+    bytes: Count = 0
+
+
+class PutTransfer(Shape):
+    """PUT transfers/{id}: the set-up, and the source's present list of collections (the set-up cannot change; the
+    list can: a collection that is gone is unstaged, one that was re-created is staged anew)."""
+
+    setup: SetUp
+    collections: Annotated[tuple[Collection, ...], Field(max_length=COLLECTIONS), FailFast()]
+    files_total: Count = 0
+    file_bytes_total: Count = 0
+
+
+class Manifest(Shape):
+    """`manifest.json` of a volume. Bounds are base64 of a BSON document {"_id": value}; None is open."""
+
+    collection: CollectionName
+    number: Annotated[int, Field(ge=0, lt=1 << 31)]
+    uuid: Annotated[str, Field(pattern=r"^([0-9a-f]{32})?$")] = ""
+    minimum: Annotated[str, Field(max_length=24 << 20)] | None = None
+    maximum: Annotated[str, Field(max_length=24 << 20)] | None = None
+    documents: Count
+    bytes: Count
+    digest: HexDigest
+    ordered: bool = False
+    """Capped collections: volumes follow one another in natural order; the digest is that of a sequence."""
+
+
+class AttachmentFile(Shape):
+    """One attachment as it is announced: in a plan page, in a frame, in META_HEADER."""
+
+    id: AttachmentId
+    file_name: FileName
+    has_page: bool
+    size: Count
+    sha256: HexDigest | None = None
+    content_type: Text = ""
+    original_name: Text = ""
+
+
+class PlanPage(Shape):
+    files: Annotated[tuple[AttachmentFile, ...], Field(max_length=PLAN_FILES), FailFast()]
+
+
+class CollectionProof(Shape):
+    """What the pusher's last pass found in one collection."""
+
+    number: CollectionNumber
+    documents: Count
+    digest: HexDigest
+
+
+class Verify(Shape):
+    """POST transfers/{id}/verify: what staging must be equal to."""
+
+    collections: Annotated[tuple[CollectionProof, ...], Field(max_length=COLLECTIONS), FailFast()]
+    files: Count
+    skipped_files: Count = 0
+    seconds: Annotated[float, Field(ge=0, le=60)] = 0
+    """How long the answer may wait for the end of the verification."""
+
+
+S = TypeVar("S", bound=Shape)
+
+
+def parse(shape: type[S], body: bytes | str) -> S:
+    """A peer's JSON as a value. Raises JsonInvalid, or InvalidRequest which names the first wrong field."""
+    commas = body.count(b",") if isinstance(body, bytes) else body.count(",")
+    if commas > VALUES_LIMIT:
+        raise InvalidRequest("The body has more values than any that this route takes.", field="body")
+    try:
+        return shape.model_validate_json(body)
+    except ValidationError as error:
+        faults = error.error_count()
+        if faults > _FAULTS_LISTED:
+            # Listing them takes seconds and much memory.
+            raise InvalidRequest(f"The body has {faults} wrong fields.", field="body", errors=faults) from None
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise JsonInvalid() from None
+        where = ".".join(str(step) for step in first["loc"])[:200] or "body"
+        raise InvalidRequest(f"{where}: {first['msg']}", field=where, errors=faults) from None
