@@ -25,7 +25,7 @@ _LOGIN = (STATIC / "login.html").read_text(encoding="utf-8")
 async def page(request: Request) -> Response:
     """The watch page for an admin who is logged in, the login form for others."""
     if not guard_of(request).has_session(request):
-        return _login_form("", 200)
+        return _login_form("", 200, request.url.path)
     return FileResponse(STATIC / "watch.html", headers={"cache-control": "no-store"})
 
 
@@ -34,11 +34,12 @@ async def login(request: Request) -> Response:
     form = parse_qs((await read_body(request, _FORM_LIMIT)).decode("utf-8", "replace"))
     guard = guard_of(request)
     token = form.get("token", [""])[0].strip()
+    wanted = form.get("next", ["/"])[0]
     refusal = guard.refusal_of_origin(request) or guard.refusal_of_token(token, address_of(request))
     if refusal is not None:
         # A person reads this one, so it is a page and not the envelope.
-        return _login_form(refusal.message, status_of(type(refusal)))
-    answer = RedirectResponse(_target(form.get("next", ["/"])[0]), 303)
+        return _login_form(refusal.message, status_of(type(refusal)), wanted)
+    answer = RedirectResponse(_target(wanted), 303)
     answer.set_cookie(
         COOKIE,
         guard.new_session(),
@@ -69,9 +70,15 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
-def _login_form(message: str, status: int) -> Response:
+async def login_again(_: Request) -> Response:
+    """Who reloads the page after a wrong token comes here."""
+    return RedirectResponse("/", 303)
+
+
+def _login_form(message: str, status: int, wanted: str) -> Response:
     note = f'<p class="problem" role="alert">{html.escape(message)}</p>' if message else ""
-    return HTMLResponse(_LOGIN.replace("<!-- message -->", note), status)
+    text = _LOGIN.replace("{next}", html.escape(_target(wanted))).replace("{message}", note)
+    return HTMLResponse(text, status)
 
 
 def _target(wanted: str) -> str:
@@ -83,6 +90,7 @@ ROUTES: list[BaseRoute] = [
     Route("/", page),
     Route("/transfers/{transfer_id}", page),
     Route("/login", login, methods=["POST"]),
+    Route("/login", login_again),
     Route("/logout", logout, methods=["POST"]),
     Route("/healthz", healthz),
     Route("/readyz", readyz),

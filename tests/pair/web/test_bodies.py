@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import time
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -133,6 +134,17 @@ async def test_a_strangers_body_is_not_read_but_answered(world: World, address: 
                 await client.write(bytes(MIB))
                 sent += 1
         assert sent < 100
+
+
+async def test_a_stranger_has_a_moment_to_read_the_answer(world: World, address: str) -> None:
+    """Bytes that nobody has read turn the end of a connection into a reset, which takes the answer with it."""
+    async with RawClient(address) as client, asyncio.timeout(20):
+        await client.head("PUT", VOLUME, {"x-growi-transfer-key": "wrong", "content-length": str(20 * MIB)})
+        await client.write(bytes(MIB))
+        assert (await client.answer()).status == 403
+        answered = time.monotonic()
+        assert await client.at_end()
+        assert time.monotonic() - answered > world.services.limits.linger_seconds / 2
 
 
 async def test_a_client_that_asks_first_is_refused_without_sending(world: World, address: str) -> None:

@@ -56,6 +56,16 @@ async def test_a_wrong_token_is_told_in_the_form_and_limited(client: AsgiClient)
     assert (await log_in(client)).status == 429
 
 
+async def test_the_form_remembers_where_it_was_asked_for(client: AsgiClient) -> None:
+    path = f"/transfers/{TRANSFER}"
+    hidden = f'name="next" type="hidden" value="{path}"'.encode()
+    assert hidden in (await client("GET", path)).body
+    assert hidden in (await log_in(client, "wrong", next=path)).body
+    assert b'name="next" type="hidden" value="/"' in (await log_in(client, "wrong", next='"><script>')).body
+    again = await client("GET", "/login")
+    assert (again.status, again.headers["location"]) == (303, "/")
+
+
 @pytest.mark.parametrize("origin", [None, "null", "http://destination.test:3000", "http://evil.test"])
 async def test_the_form_of_another_site_logs_nobody_in(client: AsgiClient, origin: str | None) -> None:
     headers = {} if origin is None else {"origin": origin}
