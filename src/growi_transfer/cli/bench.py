@@ -24,13 +24,21 @@ class Workload(StrEnum):
 def bench(
     context: typer.Context,
     only: Annotated[
-        list[Workload] | None, typer.Option("--only", help="Measure this; may be repeated.", show_default="all")
+        list[Workload] | None,
+        typer.Option(
+            "--only",
+            metavar="WORKLOAD",
+            help=f"Measure this only; may be repeated: {', '.join(Workload)}.",
+            show_default=False,
+        ),
     ] = None,
-    documents: Annotated[int, typer.Option("--documents", min=50, help="Revisions in the database.")] = _SIZE.documents,
+    documents: Annotated[
+        int, typer.Option("--documents", metavar="N", min=50, help="Revisions in the database.")
+    ] = _SIZE.documents,
     body_size: Annotated[
         int, typer.Option("--body-size", metavar="BYTES", min=1, help="Average size of a revision's text.")
     ] = _SIZE.body_size,
-    files: Annotated[int, typer.Option("--files", min=1, help="Small files.")] = _SIZE.files,
+    files: Annotated[int, typer.Option("--files", metavar="N", min=1, help="Small files.")] = _SIZE.files,
     file_size: Annotated[
         int, typer.Option("--file-size", metavar="BYTES", min=0, help="Size of each small file.")
     ] = _SIZE.file_size,
@@ -38,7 +46,7 @@ def bench(
         int, typer.Option("--large-file-size", metavar="BYTES", min=0, help="Size of the large file.")
     ] = _SIZE.large_file_size,
     repeat: Annotated[
-        int, typer.Option("--repeat", min=1, help="Measure so often, and take the median.")
+        int, typer.Option("--repeat", metavar="N", min=1, help="Measure so often, and take the median.")
     ] = _SIZE.repeat,
     work_dir: Annotated[
         Path | None,

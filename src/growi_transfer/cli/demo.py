@@ -30,21 +30,23 @@ _OPTIONS = PushOptions()
 
 def demo(
     context: typer.Context,
-    pages: Annotated[int, typer.Option("--pages", min=1, help="Pages with content.")] = _SIZE.pages,
-    revisions: Annotated[int, typer.Option("--revisions", min=1, help="Revisions of each page.")] = _SIZE.revisions,
-    attachments: Annotated[int, typer.Option("--attachments", min=0, help="Files.")] = _SIZE.attachments,
+    pages: Annotated[int, typer.Option("--pages", metavar="N", min=1, help="Pages with content.")] = _SIZE.pages,
+    revisions: Annotated[
+        int, typer.Option("--revisions", metavar="N", min=1, help="Revisions of each page.")
+    ] = _SIZE.revisions,
+    attachments: Annotated[int, typer.Option("--attachments", metavar="N", min=0, help="Files.")] = _SIZE.attachments,
     attachment_size: Annotated[
         int, typer.Option("--attachment-size", metavar="BYTES", min=0, help="Average size of a file.")
     ] = _SIZE.attachment_size,
     body_size: Annotated[
         int, typer.Option("--body-size", metavar="BYTES", min=1, help="Average size of a revision's text.")
     ] = _SIZE.body_size,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same wiki.")] = _SIZE.seed,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed makes the same wiki.")] = _SIZE.seed,
     volumes: Annotated[
-        int, typer.Option("--volumes", min=1, max=32, help="Database volumes in flight.")
+        int, typer.Option("--volumes", metavar="N", min=1, max=32, help="Database volumes in flight.")
     ] = _OPTIONS.volumes,
     parallel: Annotated[
-        int, typer.Option("--parallel-attachments", min=1, max=64, help="Attachment requests in flight.")
+        int, typer.Option("--parallel-attachments", metavar="N", min=1, max=64, help="Attachment requests in flight.")
     ] = _OPTIONS.attachments,
     work_dir: Annotated[
         Path | None,
