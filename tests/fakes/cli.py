@@ -21,7 +21,13 @@ from growi_transfer.receiver.keys import Keys
 from growi_transfer.settings import Settings
 
 KEY = "token__grw_internal_tranferkey__http://destination.test:8080"
-CLEAN = {"blockers": [], "warnings": [], "counts": {"documents": 10, "document_bytes": 2048, "attachments": 2}}
+CLEAN = {
+    "blockers": [],
+    "warnings": [],
+    "counts": {"collections": 3, "documents": 10, "document_bytes": 2048, "attachments": 2, "attachment_bytes": 1024},
+    "collections": [{"name": "pages", "kind": "collection", "documents": 7, "bytes": 1536}],
+    "not_moving": [{"name": "sessions", "reason": "operating state"}],
+}
 
 
 class Steps(RecordingReceiver):

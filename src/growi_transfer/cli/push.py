@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
-from growi_transfer.cli.output import Output, count
+from growi_transfer.cli.output import Output, count, size, table
 from growi_transfer.cli.render import reporter
 from growi_transfer.cli.result import failure_of, last_line, summary
 from growi_transfer.cli.session import Interrupted, Pusher, Services, Session, UsageFault, session_of
@@ -161,7 +161,7 @@ class _Push:
             else [warning for warning in warnings if warning["code"] not in self._options.accept_warnings]
         )
         if not self._output.json:
-            for line in _findings(report):
+            for line in _told(report, plan=plan):
                 self._output.note(line)
         found = {"blockers": blockers, "warnings": warnings}
         if blockers:
@@ -236,12 +236,22 @@ def _error_shape(problem: Exception | None) -> dict[str, str]:
     return {"code": "interrupted", "message": str(problem or "Stopped before the end.")}
 
 
-def _findings(report: Mapping[str, Any]) -> list[str]:
-    counts = report.get("counts", {})
-    lines = [
-        f"{name.replace('_', ' '):<17}{count(number)}" for name, number in counts.items() if isinstance(number, int)
-    ]
+def _told(report: Mapping[str, Any], *, plan: bool) -> Iterator[str]:
+    """What a preflight found, for people."""
+    counts: Mapping[str, int] = report.get("counts", {})
+    if counts:
+        collections = count(counts.get("collections", 0))
+        yield f"documents    {_counted(counts, 'documents', 'document_bytes')}, in {collections} collections"
+        yield f"attachments  {_counted(counts, 'attachments', 'attachment_bytes')}"
+    if plan:
+        rows = [[one["name"], count(one["documents"]), size(one["bytes"])] for one in report.get("collections", [])]
+        yield from table(["COLLECTION", "DOCUMENTS", "SIZE"], rows) if rows else []
+        for left in report.get("not_moving", []):
+            yield f"stays: {left['name']} ({left['reason']})"
     for kind in ("blockers", "warnings"):
         for finding in report.get(kind, []):
-            lines.append(f"{kind[:-1]}: {finding['message']} ({finding['code']})")
-    return lines
+            yield f"{kind[:-1]}: {finding['message']} ({finding['code']})"
+
+
+def _counted(counts: Mapping[str, int], number: str, total: str) -> str:
+    return f"{count(counts.get(number, 0))}, {size(counts.get(total, 0))}"

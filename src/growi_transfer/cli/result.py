@@ -32,9 +32,7 @@ def last_line(
         "attachments": receipt.get("attachments", snapshot.files_done if snapshot else 0),
         "attachment_bytes": receipt.get("attachment_bytes"),
         "seconds": round(receipt.get("seconds", seconds), 3),
-        "mongo_seconds": receipt.get("mongo_seconds"),
-        "attachment_seconds": receipt.get("attachment_seconds"),
-        "verify_seconds": receipt.get("verify_seconds"),
+        **{name: _rounded(receipt.get(name)) for name in ("mongo_seconds", "attachment_seconds", "verify_seconds")},
         "verified": {name: verified.get(name) for name in ("collections", "indexes", "attachments", "mismatches")},
         "peak_rss_mib": {"pusher": peak.get("pusher", pusher_peak_rss_mib), "receiver": peak.get("receiver")},
         "transfer_id": transfer_id,
@@ -76,6 +74,10 @@ def failure_of(state: State | None, facts: Mapping[str, Any]) -> TransferError:
         if kind.code == code and kind is not PeerRefused:
             return kind(message)
     return PeerRefused(message, code=code, status=0, retryable=bool(noted.get("retryable")))
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _bytes(number: int | None) -> str:

@@ -176,7 +176,10 @@ def test_a_person_is_asked(wiki: Wiki, monkeypatch: pytest.MonkeyPatch, answer: 
 def test_plan_sends_nothing(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
     wiki.pusher.report = {**CLEAN, "warnings": [WARNING]}
     assert wiki.run("push", "--plan", GROWI_TRANSFER_KEY=KEY) == 0
-    assert "documents        10" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "documents    10, 2.0 KiB, in 3 collections" in shown
+    assert "pages       7          1.5 KiB" in shown
+    assert "stays: sessions (operating state)" in shown
     assert wiki.run("push", "--plan", "--json", GROWI_TRANSFER_KEY=KEY) == 0
     [told] = lines(capsys)
     assert told["plan"] == wiki.pusher.report
