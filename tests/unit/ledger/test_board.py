@@ -229,24 +229,26 @@ async def test_what_could_not_be_saved_is_saved_later(board: ProgressBoard, ledg
 async def test_while_running_changes_are_saved_about_once_a_second(
     board: ProgressBoard, ledger: RecordingLedger
 ) -> None:
+    loop = asyncio.get_running_loop()
     board.start(row())
     async with board.running():
+        started = loop.time()
         for number in range(30):
             board.apply(PUSHER, T1, DocumentsStored(1, 1, 1))
             await asyncio.sleep(0.05 if number else 0)
-        assert 1 <= len(ledger.saved) <= 4
+        assert 1 <= len(ledger.saved) <= loop.time() - started + 2
     assert ledger.saved[-1][1]["documents"]["done"] == 30
 
 
-async def test_while_running_a_change_of_state_is_saved_at_once(board: ProgressBoard, ledger: RecordingLedger) -> None:
-    loop = asyncio.get_running_loop()
+async def test_while_running_a_change_of_state_is_saved_at_once(
+    board: ProgressBoard, ledger: RecordingLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("growi_transfer.ledger.board.SAVE_SECONDS", 3600.0)
     async with board.running():
         board.start(row())
         await until(lambda: len(ledger.saved) == 1)
-        started = loop.time()
         board.apply(PUSHER, T1, Moved(Position(State.RECONCILING)))
         await until(lambda: ledger.saved[-1][1]["state"] == "reconciling")
-        assert loop.time() - started < 0.5
 
 
 async def test_while_running_a_first_change_after_a_silence_is_saved(
