@@ -20,9 +20,9 @@ from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import Life
 from growi_transfer.ledger.mongo import MongoLedger
 from growi_transfer.mongo.client import Database, open_database
-from growi_transfer.mongo.embedded import EmbeddedMongod
+from growi_transfer.mongo.embedded import EmbeddedMongod, uri_of_running
 from growi_transfer.mongo.wiki import read_configs
-from growi_transfer.protocol.errors import StorageNotConfigured
+from growi_transfer.protocol.errors import FolderInUse, SettingInvalid, StorageNotConfigured
 from growi_transfer.protocol.growi_config import InstanceConfig, merge
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.protocol.wire import RANGE_BYTES
@@ -85,11 +85,11 @@ async def open_services(
     """
     async with AsyncExitStack() as stack:
         parts = await _Parts.open(stack, settings)
-        keys = Keys(parts.ledger, parts.signing_secrets, settings.public_origin(), _now)
+        keys = Keys(parts.ledger, parts.signing_secrets, _audience(settings), _now)
         receiver = await _receiver(parts, keys) if role in ("both", "receiver") else None
         pusher, runner = _pusher(parts, loopback_allowed) if role in ("both", "pusher") else (None, None)
         if receiver is not None:
-            await stack.enter_async_context(receiver.running())
+            await stack.enter_async_context(receiver.running(finish_commits=serving))
         if runner is not None:
             await stack.enter_async_context(runner.running())
         if pusher is not None and serving:
@@ -124,10 +124,7 @@ class _Parts:
     async def open(cls, stack: AsyncExitStack, settings: Settings) -> _Parts:
         uri = settings.mongo_uri
         if uri is None:
-            mongod = EmbeddedMongod(settings.data_dir / "mongod")
-            await mongod.start()
-            stack.push_async_callback(mongod.stop)
-            uri = mongod.uri
+            uri = await _private_mongod(stack, settings)
         database = await open_database(uri)
         stack.push_async_callback(database.close)
         ledger = MongoLedger(database)
@@ -155,6 +152,27 @@ class _Parts:
     @property
     def environment(self) -> Mapping[str, str]:
         return self.settings.growi_environment
+
+
+async def _private_mongod(stack: AsyncExitStack, settings: Settings) -> str:
+    mongod = EmbeddedMongod(settings.data_dir, binary=settings.mongod_binary)
+    try:
+        await mongod.start()
+    except FolderInUse:
+        # A server of this wiki is running: a command works beside it, on the same database.
+        uri = uri_of_running(settings.data_dir)
+        if uri is None:
+            raise
+        return uri
+    stack.push_async_callback(mongod.stop)
+    return mongod.uri
+
+
+def _audience(settings: Settings) -> str | None:
+    try:
+        return settings.public_origin()
+    except SettingInvalid:
+        return None  # only whoever issues a key needs it
 
 
 def _storage(kind: str, settings: Settings, database: Database) -> Storage:

@@ -258,7 +258,7 @@ async def test_data_is_durable_before_the_name_is(local: Bench, monkeypatch: pyt
 
         return call
 
-    for name in ("rename", "fsync"):
+    for name in ("rename", "fsync", "fdatasync"):
         monkeypatch.setattr(os, name, recorded(name, getattr(os, name)))
     if how == "fsync":
         monkeypatch.setattr(local_durable, "_LIBC", None)
@@ -282,10 +282,16 @@ async def test_data_is_durable_before_the_name_is(local: Bench, monkeypatch: pyt
     steps.clear()
     upload = await local.storage.partial("attachment/a", "id")
     await upload.write(NEW)
+    assert set(steps) == {"fsync"}, "the names of the partial upload and of its folder"
+    steps.clear()
+    await upload.sync()
+    assert steps == ["fdatasync"]
     steps.clear()
     await upload.finish()
-    assert steps[:2] == ["fsync", "rename"]
-    assert steps[2:] == ["fsync", "fsync"]
+    assert steps == ["fsync", "rename", "fsync", "fsync"]
+    steps.clear()
+    await local.storage.move("attachment/a", "attachment/b")
+    assert steps == ["rename", "fsync"]
 
 
 async def test_a_sync_of_the_whole_system_that_fails_is_made_good(

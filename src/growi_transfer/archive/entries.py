@@ -93,8 +93,8 @@ def _inflated(source: Source, entry: Entry) -> Iterator[bytes]:
             break
         if piece:
             yield piece
-        elif not fed:
-            # The inflater can hold back output when all input is in; now there is neither.
+        elif len(waiting) == fed:
+            # The inflater can hold back output when all input is in; now nothing goes in and nothing comes out.
             break
     if left or not inflater.eof or inflater.unused_data or position != entry.packed:
         raise _wrong_size(entry)

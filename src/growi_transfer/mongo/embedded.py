@@ -64,14 +64,16 @@ os.execv(sys.argv[2], sys.argv[2:])
 class EmbeddedMongod:
     """One private mongod. `async with` starts and stops it; `start` and `stop` may run on different event loops.
 
-    `cache_mib` is mongod's cache in MiB, at least 256, which is the least that it takes.
+    `cache_mib` is mongod's cache in MiB, at least 256, which is the least that it takes. `binary`: the program to run,
+    instead of the one that `find_mongod` finds.
     """
 
-    def __init__(self, data_dir: Path, *, cache_mib: int = 256) -> None:
+    def __init__(self, data_dir: Path, *, cache_mib: int = 256, binary: Path | None = None) -> None:
         if cache_mib < 256:
             raise ValueError("mongod takes no cache below 256 MiB")
         self._folder = data_dir.absolute() / "mongod"
         self._cache_mib = cache_mib
+        self._binary = binary
         self._lock: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
@@ -92,7 +94,7 @@ class EmbeddedMongod:
     @property
     def uri(self) -> str:
         """For any driver; names the database `growi`."""
-        return f"mongodb://{_HOST}:{self.port}/{DATABASE}?replicaSet={REPLICA_SET}&directConnection=true"
+        return _uri(self.port)
 
     async def __aenter__(self) -> EmbeddedMongod:
         await self.start()
@@ -112,7 +114,8 @@ class EmbeddedMongod:
         """
         if self._process is not None:
             return
-        binary = find_mongod(copy_to=self._folder / "bin")
+        environ = None if self._binary is None else {BINARY_VARIABLE: str(self._binary)}
+        binary = find_mongod(environ, copy_to=self._folder / "bin")
         try:
             self._take_lock()
             await self._end_orphan()
@@ -275,6 +278,19 @@ class EmbeddedMongod:
             f"mongod ended with code {code}: {reason or 'no reason given'}. The log is {self._log}. "
             f"Another program can be named in {BINARY_VARIABLE}, or a MongoDB that is already running in MONGO_URI."
         )
+
+
+def uri_of_running(data_dir: Path) -> str | None:
+    """The URI of the mongod that another process runs in this data folder now; None when none answers."""
+    try:
+        port = int((data_dir.absolute() / "mongod" / "port").read_text())
+    except (OSError, ValueError):
+        return None
+    return _uri(port) if _accepts(port) else None
+
+
+def _uri(port: int) -> str:
+    return f"mongodb://{_HOST}:{port}/{DATABASE}?replicaSet={REPLICA_SET}&directConnection=true"
 
 
 async def _until(condition: Callable[[], bool], seconds: float) -> bool:

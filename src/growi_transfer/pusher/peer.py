@@ -1,8 +1,8 @@
 """The only HTTP client: one method for each request a source makes of a destination.
 
 It connects to nothing but the addresses that were checked when it was opened, follows no redirect, uses no proxy and
-unpacks no compressed answer. Nothing is tried again here; whether that can help is told by the error. Errors:
-`PeerRefused` (the peer's own code), `PeerUnavailable` (no whole answer), and what the source of a body raises. No error
+unpacks no compressed answer. Nothing is tried again here, except that the library sends a GET, HEAD or PUT a second
+time when its connection breaks; whether more of that can help is told by the error. Errors: `PeerRefused` (the peer's own code), `PeerUnavailable` (no whole answer), and what the source of a body raises. No error
 and no log line has the key in it, not even in its cause.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,9 +77,11 @@ async def open_peer(
     timeouts: PeerTimeouts | None = None,
     connections: int = CONNECTIONS,
     lookup: Lookup | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Peer:
     """Check where the key leads and make a client for it; nothing is sent yet. Close it when done.
 
+    `tls`: whose certificates are trusted; None means those that the system trusts (or SSL_CERT_FILE names).
     Raises DestinationNotAllowed, or PeerUnavailable when the host has no address.
     """
     timeouts = timeouts or PeerTimeouts()
@@ -88,6 +91,7 @@ async def open_peer(
             resolver=_Pinned(key.host, addresses),
             use_dns_cache=False,
             limit=connections,
+            ssl=tls or True,
             keepalive_timeout=_KEEP_SECONDS,
         ),
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from growi_transfer.archive.bundle import write_frames
 from growi_transfer.archive.contents import ArchivedCollection
@@ -35,10 +35,44 @@ from growi_transfer.protocol.wire import (
     Verify,
 )
 
-if TYPE_CHECKING:
-    from growi_transfer.receiver.receiver import Receiver
-
 _READ_AT_ONCE = 100
+
+
+class Receiver(Protocol):
+    """What an import asks of the receiver: the same that a source asks of it over the line."""
+
+    async def put_transfer(
+        self, transfer_id: str, body: PutTransfer, *, key_id: str | None, epoch: int
+    ) -> dict[str, Any]: ...
+
+    async def append(
+        self, transfer_id: str, collection: str, number: int, documents: Sequence[bytes], digest: bytes
+    ) -> None: ...
+
+    async def plan_attachments(self, transfer_id: str, page: PlanPage, *, epoch: int) -> dict[str, Any]: ...
+
+    async def put_bundle(self, transfer_id: str, body: bytes, *, epoch: int) -> dict[str, Any]: ...
+
+    async def patch_upload(
+        self,
+        transfer_id: str,
+        attachment_id: str,
+        *,
+        file: AttachmentFile | None,
+        offset: int,
+        complete: bool,
+        sha256: str | None,
+        chunks: AsyncIterator[bytes],
+        epoch: int,
+    ) -> object: ...
+
+    async def verify(self, transfer_id: str, expected: Verify, *, epoch: int) -> dict[str, Any]: ...
+
+    async def transfer(self, transfer_id: str) -> dict[str, Any]: ...
+
+    async def commit(self, transfer_id: str, *, epoch: int | None) -> dict[str, Any]: ...
+
+    async def cancel(self, transfer_id: str, *, epoch: int | None) -> dict[str, Any]: ...
 
 
 async def import_archive(receiver: Receiver, path: Path, transfer_id: str, *, commit: bool = True) -> dict[str, Any]:

@@ -60,14 +60,14 @@ class Keys:
     """All transfer keys of one instance.
 
     `secrets`: newest last. `audience`: our own origin; a key for another one is refused even when the secret is
-    shared. `clock` gives aware UTC times. A key ends after `idle` without use, and at `ceiling` in any case.
+    shared; None, where it is not known, can neither issue nor check. `clock` gives aware UTC times. A key ends after `idle` without use, and at `ceiling` in any case.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         secrets: Sequence[bytes | str],
-        audience: str,
+        audience: str | None,
         clock: Callable[[], datetime],
         *,
         idle: timedelta = IDLE,
@@ -81,7 +81,7 @@ class Keys:
         self._clock = clock
         self._idle = idle
         self._ceiling = ceiling
-        self.audience = normalise_origin(audience)
+        self.audience = "" if audience is None else normalise_origin(audience)
         self._serializer = URLSafeTimedSerializer(
             [secret.encode() if isinstance(secret, str) else secret for secret in secrets],
             salt=_PURPOSE,
@@ -91,6 +91,11 @@ class Keys:
 
     async def issue(self, origin: str | None = None) -> IssuedKey:
         """A new key. `origin`: under which other address of this instance the peer shall come, if not the audience."""
+        if not self.audience:
+            raise SettingInvalid(
+                "GROWI_TRANSFER_ORIGIN is needed: the address under which the source reaches this server.",
+                setting="GROWI_TRANSFER_ORIGIN",
+            )
         now = self._clock()
         key_id = randomness.token_hex(8)
         token = self._serializer.dumps({"k": key_id, "a": self.audience})

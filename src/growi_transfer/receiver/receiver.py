@@ -13,6 +13,8 @@ import structlog
 
 from growi_transfer.ledger.base import ItemState, Ledger, Role, TransferRow
 from growi_transfer.ledger.board import ProgressBoard
+from growi_transfer.ledger.life import require
+from growi_transfer.ledger.process import peak_rss_mib
 from growi_transfer.mongo.client import Database
 from growi_transfer.protocol.errors import (
     DestinationBusy,
@@ -33,8 +35,6 @@ from growi_transfer.receiver.commit import Committer
 from growi_transfer.receiver.file_swap import FileSwap
 from growi_transfer.receiver.importer import Difference, Importer
 from growi_transfer.receiver.keys import Keys
-from growi_transfer.ledger.life import require
-from growi_transfer.ledger.process import peak_rss_mib
 from growi_transfer.receiver.transfers import Transfers
 from growi_transfer.receiver.uploads import Uploads, UploadState
 from growi_transfer.storage.base import Storage, StoredFile
@@ -81,10 +81,11 @@ class Receiver:
         self._work: dict[str, asyncio.Task[None]] = {}
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Finish commits that a crash interrupted, then serve; on the way out end the background work."""
+    async def running(self, *, finish_commits: bool) -> AsyncIterator[None]:
+        """Owns the background work. `finish_commits`: this is the server, and first finishes what a crash interrupted;
+        another process must not, while the server may be at it."""
         for row in await self._ledger.list_transfers(Role.RECEIVER):
-            if row.position.state is State.COMMITTING:
+            if finish_commits and row.position.state is State.COMMITTING:
                 _log.info("commit_resumed", transfer=row.id)
                 await self._commit(row.id)
         try:

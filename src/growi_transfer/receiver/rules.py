@@ -146,7 +146,7 @@ class Rules:
     ) -> list[dict[str, Any]]:
         command: dict[str, Any] = {"find": collection, "filter": query, "batchSize": _PAGE}
         if fields:
-            command["projection"] = {"_id": 1, **{name: 1 for name in fields}}
+            command["projection"] = {"_id": 1, **dict.fromkeys(fields, 1)}
         cursor = (await self._database.command(command))["cursor"]
         found: list[dict[str, Any]] = list(cursor["firstBatch"])
         while cursor["id"]:

@@ -123,10 +123,8 @@ class Uploads:
             raise fault
         known = await self._ledger.get_files(Role.RECEIVER, transfer_id, [attachment_id])
         row = known.get(attachment_id)
-        if row is not None and row.path == path_of(file) and row.size == file.size:
-            if file.sha256 is None or row.state is not ItemState.STORED or row.digest.hex() == file.sha256:
-                if is_stored(row) or row.facts.get("created") or row.facts.get("aside"):
-                    return row
+        if row is not None and _goes_on(row, file):
+            return row
         if row is not None:
             partial = await self._storage.partial(place_of(row), upload_id(transfer_id, attachment_id))
             await partial.abort()
@@ -176,6 +174,15 @@ class Uploads:
         await self._ledger.put_files([replace(row, state=ItemState.STORED, digest=digest)])
         self._board.apply(Role.RECEIVER, row.transfer_id, FilesStored(1, 0, 0))
         return UploadState(row.size, row.size, True)
+
+
+def _goes_on(row: FileRow, file: AttachmentFile) -> bool:
+    """Whether what is here belongs to the announced file, and has its place."""
+    if row.path != path_of(file) or row.size != file.size:
+        return False
+    if is_stored(row):
+        return file.sha256 in (None, row.digest.hex())
+    return bool(row.facts.get("created") or row.facts.get("aside"))
 
 
 class _Turn:

@@ -41,6 +41,7 @@ _NAMES = 1000
 _OUT_OF_SPACE = frozenset({28, 14031, 8000})  # 8000: a quota of MongoDB Atlas
 _SAME_INDEX = frozenset({85, 86})  # an index on these keys is there under another name or with other options
 _DUPLICATE = 11000
+_WRITES = frozenset({"insert", "update", "delete"})
 
 
 class Commands(Protocol):
@@ -63,7 +64,13 @@ class Bucket:
         self._preparing = asyncio.Lock()
 
     async def run(self, command: Mapping[str, Any], *, majority: bool = False) -> dict[str, Any]:
-        """Run a command. Raises our storage errors, also for the first write error in the reply."""
+        """Run a command. Raises our storage errors, also for the first write error in the reply.
+
+        Writes without `majority` do not wait for the journal: a majority write that comes later makes them durable
+        too, since the journal and the oplog keep the order.
+        """
+        if not majority and next(iter(command)) in _WRITES:
+            command = {**command, "writeConcern": {"w": 1}}
         try:
             reply = await self._commands.command(command, majority=majority)
         except DatabaseUnavailable as error:

@@ -1,0 +1,1 @@
+"""The command line: one short file per command; errors become exit codes in one place."""
