@@ -128,7 +128,7 @@ class Runner(Generic[J]):
                     raise
         except TransferError as error:
             await self._failed(transfer_id, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (a fault of ours must not leave the transfer looking alive)
             _log.exception("transfer_failed_unexpectedly", transfer=transfer_id)
             await self._failed(transfer_id, TransferError(f"Unexpected: {type(error).__name__}"))
         finally:

@@ -174,7 +174,7 @@ class SettingInvalid(InvalidRequest):
 
 
 class DestinationNotAllowed(InvalidRequest):
-    """The key points to an address that is not allowed. Name it in GROWI_TRANSFER_ALLOWED_DESTINATIONS if it is right."""
+    """The key points to an address that is not allowed. GROWI_TRANSFER_ALLOWED_DESTINATIONS may name it."""
 
     code = "destination_not_allowed"
 

@@ -47,7 +47,7 @@ class Pass:
     catalogue_changed: bool = False
     """Collections were made, dropped, renamed, re-created or altered while the pass ran."""
     capped_sent: int = 0
-    """Volumes of capped collections sent: these cannot be read at a snapshot, so another pass has to find them equal."""
+    """Volumes of capped collections sent. These cannot be read at a snapshot: another pass has to find them equal."""
     restarted: set[int] = field(default_factory=set)
 
     @property

@@ -241,9 +241,9 @@ class Push:
                 error = held["error"]
                 raise PeerRefused(str(error["message"]), code=str(error["code"]), status=409)
             outcome = held.get("verify")
-            if outcome or (answer.get("transfer") or {}).get("state") == State.VERIFYING:
-                if await self._life.state(self._id) is State.INDEXING:
-                    await self._life.step(self._id, Event.INDEXED)
+            is_indexed = outcome or (answer.get("transfer") or {}).get("state") == State.VERIFYING
+            if is_indexed and await self._life.state(self._id) is State.INDEXING:
+                await self._life.step(self._id, Event.INDEXED)
             if outcome:
                 break
         self.seconds["index"] = float(outcome["index_seconds"])

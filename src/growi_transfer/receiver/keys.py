@@ -60,7 +60,8 @@ class Keys:
     """All transfer keys of one instance.
 
     `secrets`: newest last. `audience`: our own origin; a key for another one is refused even when the secret is
-    shared; None, where it is not known, can neither issue nor check. `clock` gives aware UTC times. A key ends after `idle` without use, and at `ceiling` in any case.
+    shared; without one (None) keys can neither be issued nor pass. `clock` gives aware UTC times. A key ends after
+    `idle` without use, and at `ceiling` in any case.
     """
 
     def __init__(
