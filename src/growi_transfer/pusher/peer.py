@@ -2,8 +2,9 @@
 
 It connects to nothing but the addresses that were checked when it was opened, follows no redirect, uses no proxy and
 unpacks no compressed answer. Nothing is tried again here, except that the library sends a GET, HEAD or PUT a second
-time when its connection breaks; whether more of that can help is told by the error. Errors: `PeerRefused` (the peer's own code), `PeerUnavailable` (no whole answer), and what the source of a body raises. No error
-and no log line has the key in it, not even in its cause.
+time when its connection breaks; whether more of that can help is told by the error. Errors: `PeerRefused` (the peer's
+own code), `PeerUnavailable` (no whole answer), and what the source of a body raises. No error and no log line has the
+key in it, not even in its cause.
 """
 
 from __future__ import annotations
