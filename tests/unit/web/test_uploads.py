@@ -143,7 +143,7 @@ async def test_leaving_a_stream_early_leaves_no_task() -> None:
         return {"type": "http.request", "body": first.pop(), "more_body": True}
 
     first = [b"x" * 20]
-    stream = BodyStream(receive, limit=100, buffer=10)
+    stream = BodyStream(receive, limit=100, buffer=20)
     assert await anext(stream) == b"x" * 20
     waiting = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
     await asyncio.sleep(0)
