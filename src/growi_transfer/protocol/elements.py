@@ -75,7 +75,7 @@ def id_document(document: bytes | memoryview) -> bytes:
     Elements behind the `_id` are not looked at. Raises BsonInvalid, also when there is no `_id`.
     """
     last = _check_frame(document)
-    if document[5:9] == _ID_NAME and document[4] != _REGEX:
+    if document[5:9] == _ID_NAME:
         end = _value_end(document, document[4], 9, last)
         return pack("<i", end + 1) + bytes(document[4:end]) + b"\x00"
     data = bytes(document)

@@ -4,7 +4,7 @@ from struct import pack
 
 import bson
 import pytest
-from bson import MaxKey, MinKey, Timestamp
+from bson import Binary, Code, MaxKey, MinKey, Regex, Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.fakes.raw_bson import DOCUMENTS, ELEMENTS, VALUES, RawElement, damaged, document, element
@@ -21,7 +21,21 @@ from growi_transfer.protocol.errors import BsonInvalid
 LISTS = st.lists(ELEMENTS, max_size=6)
 
 
+SHORTEST = [
+    element("a", ""),
+    element("b", Binary(b"", 0)),
+    element("c", {}),
+    element("d", []),
+    element("e", Code("")),
+    element("f", Code("", {})),
+    element("g", Regex("")),
+    RawElement("h", bytes, b"\x0eh\x00" + pack("<i", 1) + b"\x00"),
+    RawElement("i", bytes, b"\x0ci\x00" + pack("<i", 1) + b"\x00" + bytes(12)),
+]
+
+
 @given(LISTS)
+@example(SHORTEST)
 def test_every_element_is_found_where_it_is(made: list[RawElement]) -> None:
     raw = document(made)
     found = list(elements(raw))
@@ -132,6 +146,13 @@ def test_values_that_leave_their_document_are_refused(inside: bytes) -> None:
 def test_what_is_not_one_document_is_refused(raw: bytes) -> None:
     for function in (id_document, id_first):
         with pytest.raises(BsonInvalid):
+            function(raw)
+
+
+def test_a_document_that_does_not_end_with_nul_is_refused() -> None:
+    raw = bson.encode({"_id": 1, "a": 1})[:-1] + b"\x01"
+    for function in (id_document, id_first):
+        with pytest.raises(BsonInvalid, match="not one whole document"):
             function(raw)
 
 
