@@ -201,16 +201,26 @@ async def test_a_late_watcher_sees_the_present_state_at_once(world: World, addre
     assert world.board.watchers == 1
 
 
-async def test_a_polling_client_is_let_in_before_it_is_told_anything(world: World, http: aiohttp.ClientSession) -> None:
+async def test_a_client_is_let_in_before_it_is_told_anything(world: World) -> None:
     await world.board.put(COPYING)
+    app = create_app(world.open_services)
+    library = app._live._server
+    send = library._send_packet
+
+    async def late(*packet: Any) -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        await send(*packet)
+
+    library._send_packet = late
     path = "/socket.io/?EIO=4&transport=polling"
-    async with http.get(path) as answer:
-        opened = await answer.text()
-    path += "&sid=" + json.loads(opened[1:])["sid"]
-    async with http.post(path, data=f'40/admin,{{"token":"{ADMIN_TOKEN}"}}') as answer:
-        assert await answer.text() == "OK"
-    packets: list[str] = []
-    async with asyncio.timeout(10):
+    async with serve(app) as address, aiohttp.ClientSession(f"http://{address}") as http, asyncio.timeout(10):
+        async with http.get(path) as answer:
+            opened = await answer.text()
+        path += "&sid=" + json.loads(opened[1:])["sid"]
+        async with http.post(path, data=f'40/admin,{{"token":"{ADMIN_TOKEN}"}}') as answer:
+            assert await answer.text() == "OK"
+        packets: list[str] = []
         while len(packets) < 2:
             async with http.get(path) as answer:
                 packets += (await answer.text()).split("\x1e")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -86,22 +87,32 @@ async def test_growi_info_and_files(client: AsgiClient, world: World) -> None:
     }
 
 
+@pytest.mark.parametrize("sizes", [[[], [1]], [[1], []], [[], []], [[1, 2], [3]], [[], [], [1], [], [2]]])
+async def test_files_are_one_list_however_the_pages_fall(
+    client: AsgiClient, world: World, sizes: list[list[int]]
+) -> None:
+    world.receiver.pages = [[StoredFile(f"user/{size}", size) for size in page] for page in sizes]
+    answer = await client("GET", f"{API}/files", headers=await keyed(world, None))
+    assert [file["size"] for file in answer.json()["files"]] == [size for page in sizes for size in page]
+
+
 async def test_files_of_a_storage_that_does_not_answer(client: AsgiClient, world: World) -> None:
     world.receiver.fails = StorageUnavailable()
     answer = await client("GET", f"{API}/files", headers=await keyed(world, None))
     assert (answer.status, answer.code) == (503, "storage_unavailable")
 
 
-async def test_keep_alive_renews_the_lease(client: AsgiClient, world: World) -> None:
+@pytest.mark.parametrize("path", ["/keep-alive", f"/transfers/{TRANSFER}/keep-alive"])
+async def test_keep_alive_renews_the_lease_each_time(client: AsgiClient, world: World, path: str) -> None:
     headers = await keyed(world)
-    for path in ("/keep-alive", f"/transfers/{TRANSFER}/keep-alive"):
-        for _ in range(3):
-            world.clock.advance(minutes=25)
-            answer = await client("POST", API + path, headers=headers)
-            assert (answer.status, answer.body) == (204, b"")
-    assert [call for call in world.receiver.calls if call[0] == "keep_alive"] == [
-        ("keep_alive", {"transfer_id": TRANSFER, "epoch": 4})
-    ] * 3
+    for seconds in (5, 5, 25 * 60):
+        world.clock.advance(seconds=seconds)
+        answer = await client("POST", API + path, headers=headers)
+        assert (answer.status, answer.body) == (204, b"")
+        [row] = await world.keys.list()
+        assert row.expires_at == world.clock() + timedelta(minutes=30)
+    known = [call for name, call in world.receiver.calls if name == "keep_alive"]
+    assert known == ([] if path == "/keep-alive" else [{"transfer_id": TRANSFER, "epoch": 4}] * 3)
 
 
 # transfers

@@ -1,0 +1,82 @@
+"""The watch page as a person meets it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.fakes.browser import PROGRAM, Page, browser_page
+from tests.fakes.http import serve
+from tests.fakes.web import ADMIN_TOKEN, OTHER, TRANSFER, World
+
+from growi_transfer.ledger.base import Role
+from growi_transfer.protocol.machine import Position, State
+from growi_transfer.protocol.progress import Failure, Notice, Snapshot
+from growi_transfer.web.app import create_app
+
+HOSTILE = "<img src=x onerror=document.title='owned'>"
+MOVING = Snapshot(
+    TRANSFER,
+    "pusher",
+    position=Position(State.COPYING),
+    documents_done=48_211,
+    documents_total=100_000,
+    bytes_done=181 << 20,
+    bytes_total=512 << 20,
+    bytes_wire=160 << 20,
+    files_done=1220,
+    files_total=3000,
+    files_failed=1,
+    files_skipped=2,
+    bytes_per_second=74.2 * (1 << 20),
+    files_per_second=1512.4,
+    documents_per_second=20_110.5,
+    failures=(Failure(HOSTILE, "file", "file_not_found", HOSTILE, 3, False),),
+    warnings=(Notice("password_seed_mismatch", HOSTILE, {"users": 12}),),
+)
+SHOWN = (
+    "Sending", TRANSFER, "copying", "in progress", "native", "181 MiB of 512 MiB", "48,211 of 100,000",
+    "1,220 of 3,000", "74.2 MiB/s", "20,110.5", "1,512.4", "4 s", "160 MiB", "file_not_found", "password_seed_mismatch",
+    '{"users":12}', HOSTILE,
+)  # fmt: skip
+
+
+async def log_in(page: Page, token: str) -> None:
+    await page.run(f"document.querySelector('[name=token]').value = '{token}'")
+    await page.run("document.querySelector('form button').click()")
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="no Chromium on PATH")
+async def test_a_person_logs_in_and_watches(tmp_path: Path) -> None:
+    world = World(tmp_path / "data")
+    await world.row(Role.PUSHER)
+    await world.row(Role.RECEIVER, OTHER)
+    await world.board.put(MOVING)
+    await world.board.put(Snapshot(OTHER, "receiver", position=Position(State.READY)))
+    app = create_app(world.open_services)
+    async with serve(app) as address, browser_page(tmp_path / "profile") as page:
+        await page.open(f"http://{address}/transfers/{TRANSFER}")
+        await page.until("document.querySelector('[name=token]')")
+        await log_in(page, "wrong")
+        await page.until("document.querySelector('.problem')")
+        await log_in(page, ADMIN_TOKEN)
+        await page.until("document.querySelector('.line.live')")
+        assert await page.run("location.pathname") == f"/transfers/{TRANSFER}"
+        text = await page.run("document.querySelector('main').textContent")
+        assert [words for words in SHOWN if words not in text] == []
+        assert await page.run("document.querySelectorAll('article').length") == 1
+        assert await page.run("document.querySelectorAll('article img').length") == 0
+        assert await page.run("document.title") == "copying: growi-transfer"
+
+        await page.open(f"http://{address}/")
+        await page.until("document.querySelectorAll('article').length == 2 && document.querySelector('.line.live')")
+        await world.board.put(replace(MOVING, bytes_done=400 << 20, failures=()))
+        await page.until("document.body.textContent.includes('400 MiB of 512 MiB')")
+        assert await page.run("document.querySelectorAll('[data-part=failures][hidden]').length") == 2
+
+        await app.release_watchers()
+        await page.until("document.querySelector('.line').textContent.includes('the connection was lost')")
+        await page.run("document.querySelector('header form button').click()")
+        await page.until("document.querySelector('[name=token]')")
+        assert page.complaints == []
