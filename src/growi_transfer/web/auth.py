@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
 from itsdangerous import BadData, Signer, URLSafeSerializer
 from starlette.requests import HTTPConnection
 
@@ -35,6 +36,7 @@ COOKIE = "growi_transfer_admin"
 _PURPOSE = "growi-transfer/admin-session/1"
 _SAFE_METHODS = ("GET", "HEAD")
 _EPOCH_LIMIT = 1 << 53
+_audit = structlog.get_logger("growi_transfer.audit")
 
 
 class _Sha512Signer(Signer):
@@ -121,6 +123,7 @@ class Guard:
         if self._admin.token_is_right(token):
             return None
         self._admin_failures.failed(address)
+        _audit.warning("admin token refused", address=address)
         return AdminRequired("This is not the admin token.")
 
     def refusal_of_origin(self, request: HTTPConnection) -> TransferError | None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import structlog.testing
 from starlette.requests import Request
 from starlette.routing import Route
 from tests.fakes.asgi import AsgiClient
@@ -73,8 +74,10 @@ async def test_the_admin_token_opens(client: AsgiClient) -> None:
 
 async def test_guessing_admin_tokens_is_slowed_down_by_address(client: AsgiClient) -> None:
     wrong = {"authorization": "Bearer wrong"}
-    statuses = [(await client("GET", f"{API}/transfers", headers=wrong)).status for _ in range(21)]
+    with structlog.testing.capture_logs() as logs:
+        statuses = [(await client("GET", f"{API}/transfers", headers=wrong)).status for _ in range(21)]
     assert statuses == [403] * 20 + [429]
+    assert logs == [{"event": "admin token refused", "log_level": "warning", "address": "192.0.2.1"}] * 20
     limited = await client("GET", f"{API}/transfers", headers=ADMIN)
     assert (limited.status, limited.code) == (429, "rate_limited")
     assert 0 < int(limited.headers["retry-after"]) <= 60
