@@ -193,9 +193,7 @@ async def open_pair(
         ]
         to_destination = await stack.enter_async_context(wiring.open_services(there, role="receiver"))
         url = await stack.enter_async_context(serving(to_destination, there))
-        from_source = await stack.enter_async_context(
-            wiring.open_services(here, role="pusher", loopback_allowed=True)
-        )
+        from_source = await stack.enter_async_context(wiring.open_services(here, role="pusher", loopback_allowed=True))
         yield Pair(
             Instance(here, clients[0][source[1]], folder / "source" / "uploads"),
             Instance(there, clients[1][destination[1]], folder / "destination" / "uploads"),

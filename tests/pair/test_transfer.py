@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import bson
 import pytest
+from tests.pair.instances import Pair
 
 from growi_transfer.ledger.base import ItemState, Role
 from growi_transfer.protocol.errors import Blocked, StateConflict
 from growi_transfer.protocol.machine import State
 from growi_transfer.pusher.options import PushOptions
-from tests.pair.instances import Pair
 
 
 def fill(pair: Pair) -> None:
@@ -51,7 +51,8 @@ async def test_everything_arrives_and_can_be_rolled_back(pair: Pair) -> None:
     assert {name: pair.destination.documents(name) for name in before} == before
     assert pair.destination.files() == {}
     await receiver.purge(row.id)
-    assert not pair.destination.own_collections("growi_transfer_s_") + pair.destination.own_collections("growi_transfer_f_")
+    assert not pair.destination.own_collections("growi_transfer_s_")
+    assert not pair.destination.own_collections("growi_transfer_f_")
 
 
 async def test_every_row_is_verified_at_the_end(pair: Pair) -> None:
@@ -115,7 +116,8 @@ async def test_a_file_with_another_content_waits_aside_until_the_commit(pair: Pa
     row = await pair.push(commit=False)
     assert there.read_bytes() == b"the former.."
     pusher, receiver = pair.from_source.pusher, pair.to_destination.receiver
-    assert pusher is not None and receiver is not None
+    assert pusher is not None
+    assert receiver is not None
     await pusher.commit(row.id)
     await pair.wait(row.id)
     assert there.read_bytes() == b"the source's"
@@ -151,7 +153,8 @@ async def test_a_cancelled_transfer_needs_a_new_key(pair: Pair) -> None:
 
 
 async def test_an_id_at_every_end_of_the_order_arrives(pair: Pair) -> None:
-    ids = [bson.MinKey(), None, -1, 1.5, bson.Int64(3), "text", {"a": 1}, b"bytes", bson.ObjectId(), True, bson.MaxKey()]
+    ids = [bson.MinKey(), None, -1, 1.5, bson.Int64(3), "text", {"a": 1}, b"bytes", bson.ObjectId(), True]
+    ids.append(bson.MaxKey())
     pair.source.insert_raw("mixed", [bson.encode({"_id": one, "filler": "x" * 9_000_000}) for one in ids])
     row = await pair.push()
     assert row.position.state is State.COMPLETED, row.facts

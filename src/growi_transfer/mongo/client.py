@@ -43,7 +43,7 @@ BOUNDS: CodecOptions[RawBSONDocument] = CodecOptions(
 _MAJORITY = {"w": "majority", "j": True}
 _SNAPSHOT_GONE = {239, 246, 71}  # SnapshotTooOld, SnapshotUnavailable, and a node that lost its history
 _OUT_OF_SPACE = {14031, 28}
-_NOT_STORABLE = {2, 9, 15, 22, 10334, 17280, 17419, 17420, 52, 57, 51003}
+_NOT_STORABLE = {2, 9, 15, 22, 52, 53, 57, 10334, 17280, 17419, 17420, 51003}
 _CONNECT_MS = 10_000
 
 
@@ -213,9 +213,9 @@ def _check_concern(reply: Mapping[str, Any]) -> None:
         raise DatabaseUnavailable(f"MongoDB did not confirm a write: {str(problem.get('errmsg', ''))[:200]}")
 
 
-def not_storable(write_error: Mapping[str, Any]) -> bool:
-    """Whether a write error is about the document itself and not about the moment."""
-    return int(write_error.get("code", 0)) in _NOT_STORABLE
+def not_storable(code: int) -> bool:
+    """Whether an error code is about a document itself and not about the moment."""
+    return code in _NOT_STORABLE
 
 
 async def open_database(uri: str, *, database: str | None = None) -> Database:

@@ -27,9 +27,24 @@ async def insert(database: Database, collection: str, documents: Sequence[bytes]
     other database errors. What was inserted before the error stays; `clear_range` removes it.
     """
     for batch in _batches(documents):
+        await _insert(database, collection, batch, ordered)
+
+
+async def _insert(database: Database, collection: str, batch: Sequence[bytes], ordered: bool) -> None:
+    try:
         errors = await database.insert_raw(collection, batch, ordered=ordered)
-        if errors:
-            _raise(batch, errors)
+    except DatabaseRefused as error:
+        if not not_storable(error.details["code"]):
+            raise
+        if len(batch) == 1:
+            raise _refusal(batch[0], error.message) from error
+        # One document made the server refuse the whole batch without saying which one it is.
+        middle = len(batch) // 2
+        await _insert(database, collection, batch[:middle], ordered)
+        await _insert(database, collection, batch[middle:], ordered)
+        return
+    if errors:
+        _raise(batch, errors)
 
 
 async def restore_zero_timestamps(database: Database, collection: str, documents: Sequence[bytes]) -> None:
@@ -57,12 +72,16 @@ def _raise(batch: Sequence[bytes], errors: Sequence[dict[str, object]]) -> None:
     shown = _shown_id(batch[int(str(first.get("index", 0)))])
     if code == _DUPLICATE_KEY:
         raise RangeMismatch(f"A document with this _id is there already: {shown}.", document=shown)
-    if not_storable(first):
-        raise DocumentNotStorable(
-            f"The destination's MongoDB refuses the document with _id {shown}: {str(first.get('errmsg', ''))[:300]}",
-            document=shown,
-        )
+    if not_storable(code):
+        raise _refusal(batch[int(str(first.get("index", 0)))], str(first.get("errmsg", "")))
     raise DatabaseRefused(f"MongoDB refuses: {str(first.get('errmsg', ''))[:300]}", code=code, code_name="")
+
+
+def _refusal(document: bytes, reason: str) -> DocumentNotStorable:
+    shown = _shown_id(document)
+    return DocumentNotStorable(
+        f"The destination's MongoDB refuses the document with _id {shown}: {reason[:300]}", document=shown
+    )
 
 
 def _shown_id(document: bytes) -> str:

@@ -145,10 +145,24 @@ async def test_watchers_do_not_hold_up_the_end_of_the_server(tmp_path: Path) -> 
         async with serve(app) as address:
             answer = await session.get(f"http://{address}{API}/events", headers=ADMIN)
             watcher = socketio.AsyncClient(reconnection=False)
-            await watcher.connect(f"http://{address}", namespaces=["/admin"], auth={"token": ADMIN_TOKEN})
+            await watcher.connect(
+                f"http://{address}", namespaces=["/admin"], auth={"token": ADMIN_TOKEN}, transports=["websocket"]
+            )
+            path = f"http://{address}/socket.io/?EIO=4&transport=polling"
+            async with session.get(path) as opened:
+                path += "&sid=" + json.loads((await opened.text())[1:])["sid"]
+            polling = asyncio.create_task(_poll(session, path))
+            while len(app._live._server.eio.sockets) < 2:
+                await asyncio.sleep(0.01)
         assert await answer.content.read() == b"retry: 2000\n\n"
         await watcher.wait()
+        assert await polling == "1"
     assert world.open == 0
+
+
+async def _poll(session: aiohttp.ClientSession, path: str) -> str:
+    async with session.get(path) as answer:
+        return await answer.text()
 
 
 # Socket.IO
