@@ -506,6 +506,21 @@ async def test_putting_nothing_is_nothing(ledger: Ledger) -> None:
     await ledger.append_journal([])
 
 
+async def test_an_id_that_begins_like_another_is_another(ledger: Ledger) -> None:
+    for transfer_id in ("ab", "abc", "ab0", "ab~"):
+        await ledger.put_files([file(1, transfer_id)])
+        await ledger.put_ranges([piece(1, 1, transfer_id)])
+        await ledger.append_journal([JournalRow(transfer_id, 1, "swap", {})])
+    assert [row.transfer_id async for row in ledger.files(PUSHER, "ab")] == ["ab"]
+    assert len(await ledger.journal("ab")) == 1
+    await ledger.delete_items(PUSHER, "ab")
+    await ledger.clear_journal("ab")
+    for transfer_id in ("abc", "ab0", "ab~"):
+        assert len(await everything(ledger.files(PUSHER, transfer_id))) == 1
+        assert len(await everything(ledger.ranges(PUSHER, transfer_id, 1))) == 1
+        assert len(await ledger.journal(transfer_id)) == 1
+
+
 # keys
 
 

@@ -240,8 +240,8 @@ async def test_documents_the_server_refuses(pair: Pair, peer: Peer) -> None:
     twice = bson.encode({"_id": 1, "a": 1}), bson.encode({"_id": 1, "a": 2})
     assert (await peer.volume(0, volume(*twice)))[:2] == (409, "range_mismatch")
     cut = bson.encode({"_id": 1, "s": "xyz"})
-    lying = cut[:9] + b"\xff" + cut[10:]
-    assert (await peer.volume(0, volume(lying)))[0] == 400
+    lying = cut[:16] + b"\xff" + cut[17:]  # the length of the text
+    assert (await peer.volume(0, volume(lying)))[:2] == (400, "document_not_storable")
     good = bson.encode({"_id": 1, "a": 3})
     assert (await peer.volume(0, volume(good)))[0] == 200
     [staging] = pair.destination.own_collections()

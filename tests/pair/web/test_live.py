@@ -152,7 +152,7 @@ async def test_watchers_do_not_hold_up_the_end_of_the_server(tmp_path: Path) -> 
             async with session.get(path) as opened:
                 path += "&sid=" + json.loads((await opened.text())[1:])["sid"]
             polling = asyncio.create_task(_poll(session, path))
-            while len(app._live._server.eio.sockets) < 2:
+            while not all(one.queue._getters for one in app._live._server.eio.sockets.values()):
                 await asyncio.sleep(0.01)
         assert await answer.content.read() == b"retry: 2000\n\n"
         await watcher.wait()

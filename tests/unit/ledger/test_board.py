@@ -40,9 +40,12 @@ class RecordingLedger(MemoryLedger):
         super().__init__()
         self.saved: list[tuple[str, dict[str, Any]]] = []
         self.reachable = True
+        self.meanwhile: Callable[[], None] | None = None
 
     async def set_facts(self, role: Role, transfer_id: str, facts: Mapping[str, Any], now: datetime) -> None:
         await asyncio.sleep(0)
+        if self.meanwhile:
+            self.meanwhile()
         if not self.reachable:
             raise DatabaseUnavailable()
         self.saved.append((transfer_id, facts["progress"]))
@@ -214,6 +217,15 @@ async def test_flushing_saves_only_what_has_changed(board: ProgressBoard, ledger
     await asyncio.gather(board.flush(), board.flush())
     assert [one for one, _ in ledger.saved[2:]] == [T2]
     assert ledger.saved[-1][1]["documents"]["done"] == 1
+
+
+async def test_what_changes_while_it_is_saved_is_saved_next_time(board: ProgressBoard, ledger: RecordingLedger) -> None:
+    board.start(row())
+    ledger.meanwhile = lambda: board.apply(PUSHER, T1, DocumentsStored(1, 1, 1))
+    await board.flush()
+    ledger.meanwhile = None
+    await board.flush()
+    assert [progress["documents"]["done"] for _, progress in ledger.saved] == [0, 1]
 
 
 async def test_what_could_not_be_saved_is_saved_later(board: ProgressBoard, ledger: RecordingLedger) -> None:
