@@ -212,12 +212,16 @@ async def test_an_archive_is_imported_from_its_file(world: World, http: aiohttp.
     assert list((world.services.data_dir / "spool").iterdir()) == []
 
 
-async def test_an_endless_body_for_socket_io_is_cut_off(address: str) -> None:
-    sent = 0
-    async with RawClient(address) as client, asyncio.timeout(20):
-        await client.head("POST", "/socket.io/?EIO=4&transport=polling&sid=x", {"transfer-encoding": "chunked"})
-        with contextlib.suppress(ConnectionError):
-            while sent < 1000:
-                await client.write_chunk(bytes(MIB))
-                sent += 1
-    assert sent < 100
+async def test_an_endless_body_for_socket_io_is_cut_off(address: str, http: aiohttp.ClientSession) -> None:
+    path = "/socket.io/?EIO=4&transport=polling"
+    async with http.get(path) as answer:
+        session = json.loads((await answer.text())[1:])["sid"]
+    for sid in (session, "unknown"):
+        sent = 0
+        async with RawClient(address) as client, asyncio.timeout(20):
+            await client.head("POST", f"{path}&sid={sid}", {"transfer-encoding": "chunked"})
+            with contextlib.suppress(ConnectionError):
+                while sent < 200:
+                    await client.write_chunk(bytes(MIB))
+                    sent += 1
+        assert sent < 100
