@@ -153,6 +153,24 @@ async def test_leaving_a_stream_early_leaves_no_task() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
+async def test_a_step_that_is_cancelled_loses_nothing() -> None:
+    """A receiver may stop waiting for bytes and still want those that come."""
+    more = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await more.wait()
+        return {"type": "http.request", "body": b"abc", "more_body": False}
+
+    stream = BodyStream(receive, limit=100, buffer=10)
+    waiting = asyncio.create_task(anext(stream))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    more.set()
+    assert [chunk async for chunk in stream] == [b"abc"]
+    await stream.close()
+
+
 # spooled bodies
 
 
