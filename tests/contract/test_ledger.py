@@ -333,6 +333,13 @@ async def test_of_many_who_want_the_destination_one_gets_it(ledger: Ledger) -> N
     assert winners <= set(ids)
 
 
+async def test_an_instance_keeps_the_first_id_it_is_given(ledger: Ledger) -> None:
+    given = await asyncio.gather(*(ledger.instance_id(f"{number:032x}") for number in range(10)))
+    assert len(set(given)) == 1
+    assert await ledger.instance_id("f" * 32) == given[0]
+    assert await ledger.claim_destination(T1) == T1
+
+
 # collections and ranges
 
 
@@ -469,6 +476,23 @@ async def test_rows_may_change_while_they_are_listed(ledger: Ledger) -> None:
             await ledger.put_files([replace(one, state=ItemState.STORED) for one in done.values()])
     assert seen == [row.attachment_id for row in rows]
     assert (await ledger.file_totals(PUSHER, T1))[ItemState.STORED].rows == 4100
+
+
+async def test_what_is_stored_is_marked_verified_at_once_and_nothing_else(ledger: Ledger) -> None:
+    stored = ItemState.STORED
+    for transfer_id in (T1, T2):
+        await ledger.put_files([file(number, transfer_id, state=state) for number, state in enumerate(ItemState)])
+        await ledger.put_ranges([piece(number, number % 2, transfer_id, state=stored) for number in range(6)])
+    await ledger.put_ranges([piece(9, state=ItemState.FAILED, reason="x", marker="m")])
+    await ledger.mark_verified(PUSHER, T1)
+    await ledger.mark_verified(PUSHER, T1)
+    totals = {state: total.rows for state, total in (await ledger.file_totals(PUSHER, T1)).items()}
+    assert totals == {**dict.fromkeys(ItemState, 1), stored: 0, ItemState.VERIFIED: 2}
+    assert await ledger.get_range(PUSHER, T1, 1, 3) == piece(3, 1, state=ItemState.VERIFIED)
+    assert await ledger.get_range(PUSHER, T1, 0, 9) == piece(9, state=ItemState.FAILED, reason="x", marker="m")
+    assert (await ledger.range_totals(PUSHER, T1))[ItemState.VERIFIED].rows == 6
+    assert (await ledger.range_totals(PUSHER, T2))[stored].rows == 6
+    assert (await ledger.file_totals(PUSHER, T2))[stored].rows == 1
 
 
 async def test_a_listing_may_be_left_early(ledger: Ledger) -> None:
@@ -621,6 +645,24 @@ async def test_steps_are_marked_done_and_the_journal_is_cleared(ledger: Ledger) 
 # MongoDB alone
 
 
+async def test_large_ranges_are_changed_and_deleted_in_parts(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("growi_transfer.ledger.mongo_store._PART_ROWS", 10)
+    ledger = MongoLedger(database)
+    await ledger.prepare()
+    for count in (0, 1, 9, 10, 11, 20, 35):
+        await ledger.put_files([file(number, state=ItemState.STORED) for number in range(count)])
+        await ledger.put_ranges([piece(number, state=ItemState.STORED) for number in range(count)])
+        await ledger.put_files([file(1, T2, state=ItemState.STORED)])
+        await ledger.mark_verified(PUSHER, T1)
+        assert (await ledger.file_totals(PUSHER, T1))[ItemState.VERIFIED].rows == count
+        assert (await ledger.range_totals(PUSHER, T1))[ItemState.VERIFIED].rows == count
+        await ledger.delete_items(PUSHER, T1)
+        assert await everything(ledger.files(PUSHER, T1)) == []
+        assert await everything(ledger.files(PUSHER, T2)) == [file(1, T2, state=ItemState.STORED)]
+
+
 async def test_preparing_again_and_at_the_same_time_changes_nothing(database: Database) -> None:
     await asyncio.gather(*(MongoLedger(database).prepare() for _ in range(3)))
     ledger = MongoLedger(database)
@@ -686,6 +728,7 @@ async def test_every_lookup_is_a_range_of_an_index(database: Database) -> None:
     await everything(ledger.files(PUSHER, T1))
     await everything(ledger.files(PUSHER, T1, ItemState.PENDING))
     await ledger.get_files(PUSHER, T1, [file(1).attachment_id])
+    await ledger.mark_verified(PUSHER, T1)
     await ledger.delete_items(PUSHER, T1)
     await ledger.journal(T1)
     assert len(recorder.plans) > 10

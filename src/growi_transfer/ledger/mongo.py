@@ -202,9 +202,9 @@ class MongoLedger:
         return _totals(await self._store.aggregate(FILES, [{"$match": match}, {"$group": {"_id": "$state", **sums}}]))
 
     async def mark_verified(self, role: Role, transfer_id: str) -> None:
+        verified = {"$set": {"state": ItemState.VERIFIED.value}}
         for name in (RANGES, FILES):
-            query = {"state": ItemState.STORED.value, "_id": below(role, transfer_id)}
-            await self._store.update_all(name, query, {"$set": {"state": ItemState.VERIFIED.value}})
+            await self._store.update_range(name, below(role, transfer_id), verified, state=ItemState.STORED.value)
 
     async def delete_items(self, role: Role, transfer_id: str) -> None:
         for name in (FILES, RANGES, COLLECTIONS):

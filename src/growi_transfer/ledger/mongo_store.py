@@ -17,8 +17,8 @@ from growi_transfer.protocol.errors import DatabaseFull, DatabaseRefused, Databa
 PAGE_ROWS = 2000
 _WRITE_ROWS = 5000
 _WRITE_BYTES = 12 << 20
-_DELETE_ROWS = 20_000
-"""Documents that one command deletes, so that none takes longer than a second or so."""
+_PART_ROWS = 20_000
+"""Documents that one command deletes or changes, so that none takes longer than a second or so."""
 _DOCUMENT_LIMIT = 16 << 20
 _DUPLICATE_ATTEMPTS = 5
 
@@ -163,12 +163,13 @@ class Store:
             raise _refused(error)
         return bool(reply["n"])
 
-    async def update_all(self, collection: str, query: Mapping[str, Any], change: Any) -> None:
-        """Change every document that the query finds."""
-        updates = [{"q": query, "u": change, "multi": True}]
-        reply = await self._commands.command({"update": collection, "updates": updates}, majority=True)
-        for error in reply.get("writeErrors", ()):
-            raise _refused(error)
+    async def update_range(self, collection: str, ids: Mapping[str, str], change: Any, **equal: Any) -> None:
+        """Change all documents in a range of `_id`s (`$gt`, `$lt`), some at a time; `equal` are further fields."""
+        async for part in self._parts(collection, ids, equal):
+            updates = [{"q": {**equal, "_id": part}, "u": change, "multi": True}]
+            reply = await self._commands.command({"update": collection, "updates": updates}, majority=True)
+            for error in reply.get("writeErrors", ()):
+                raise _refused(error)
 
     async def change(self, collection: str, query: Mapping[str, Any], change: Any) -> dict[str, Any] | None:
         """The document after the change, or None when there was none to change."""
@@ -185,13 +186,29 @@ class Store:
 
     async def delete_range(self, collection: str, ids: Mapping[str, str]) -> None:
         """Delete all documents whose `_id` lies in a range (`$gt`, `$lt`), some at a time."""
+        async for part in self._parts(collection, ids, {}):
+            await self.delete(collection, {"_id": part})
+
+    async def _parts(
+        self, collection: str, ids: Mapping[str, str], equal: Mapping[str, Any]
+    ) -> AsyncIterator[dict[str, str]]:
+        """A range of `_id`s in parts of `_PART_ROWS` documents."""
+        part = dict(ids)
         while True:
-            next_part = await self._find(
-                collection, {"_id": ids}, sort={"_id": 1}, skip=_DELETE_ROWS, limit=1, projection={"_id": 1}
+            following = await self._find(
+                collection,
+                {**equal, "_id": part},
+                sort={"_id": 1},
+                skip=_PART_ROWS - 1,
+                limit=1,
+                projection={"_id": 1},
             )
-            if not next_part:
-                return await self.delete(collection, {"_id": ids})
-            await self.delete(collection, {"_id": {**ids, "$lt": next_part[0]["_id"]}})
+            if not following:
+                yield part
+                return
+            last = following[0]["_id"]
+            yield {"$gt": part["$gt"], "$lte": last}
+            part = {**part, "$gt": last}
 
 
 def _batches(documents: Iterator[Mapping[str, Any]]) -> Iterator[list[tuple[str, RawBSONDocument]]]:
