@@ -182,21 +182,21 @@ def split_ttl(indexes: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]
     return plain, ttl
 
 
-async def create_collection(database: Database, name: str, metadata: Mapping[str, Any]) -> str:
-    """Make an empty collection (or a view) and return its UUID. Raises DatabaseRefused."""
+async def create_collection(database: Database, name: str, metadata: Mapping[str, Any]) -> None:
+    """Make an empty collection (or a view); durable with the next majority write. Raises CollectionIllegal."""
     try:
-        await database.command({"create": name, **create_options(metadata)}, majority=True)
+        await database.command({"create": name, **create_options(metadata)})
     except DatabaseRefused as error:
         raise CollectionIllegal(
             f"The destination's MongoDB cannot make the collection: {error.message}", collection=name
         ) from error
-    return (await uuids(database)).get(name, "")
 
 
 async def create_indexes(database: Database, name: str, indexes: Sequence[Mapping[str, Any]]) -> None:
-    """Build indexes in one scan of the collection; indexes that are there already change nothing."""
+    """Build indexes in one scan of the collection; indexes that are there already change nothing. Durable with the
+    next majority write."""
     if indexes:
-        await database.command({"createIndexes": name, "indexes": [dict(index) for index in indexes]}, majority=True)
+        await database.command({"createIndexes": name, "indexes": [dict(index) for index in indexes]})
 
 
 async def set_ttl(database: Database, collection: str, index: str, seconds: Any) -> None:
@@ -207,16 +207,15 @@ async def set_ttl(database: Database, collection: str, index: str, seconds: Any)
 
 
 async def drop(database: Database, name: str) -> None:
-    """Drop a collection or view; no error when there is none."""
+    """Drop a collection or view; no error when there is none. Durable with the next majority write."""
     try:
-        await database.command({"drop": name}, majority=True)
+        await database.command({"drop": name})
     except DatabaseRefused as error:
         if error.details["code"] != _NAMESPACE_MISSING:
             raise
 
 
 async def rename(database: Database, source: str, target: str) -> None:
-    """Rename within the database; the UUID stays. Raises DatabaseRefused (code 48 when the target exists)."""
-    await database.admin(
-        {"renameCollection": f"{database.name}.{source}", "to": f"{database.name}.{target}"}, majority=True
-    )
+    """Rename within the database; the UUID stays. Durable with the next majority write. Raises DatabaseRefused (code
+    48 when the target exists)."""
+    await database.admin({"renameCollection": f"{database.name}.{source}", "to": f"{database.name}.{target}"})

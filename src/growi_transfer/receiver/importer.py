@@ -33,7 +33,8 @@ from growi_transfer.protocol.names import staging_name
 from growi_transfer.protocol.progress import DocumentsStored
 from growi_transfer.protocol.wire import Collection, CollectionProof, Manifest
 
-_INDEX_BUILDS_AT_ONCE = 2
+_INDEX_BUILDS_AT_ONCE = 3
+_CREATED_AT_ONCE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,14 @@ class Importer:
         held = {row.number: row for row in await self._ledger.collections(Role.RECEIVER, transfer_id)}
         by_number = {collection.number: collection for collection in wanted}
         for number, row in held.items():
-            new = by_number.get(number)
-            if new is None or not _same(row, new):
+            now = by_number.get(number)
+            if now is None or not _same(row, now):
+                # Rows first: one that outlives its documents would say that they are there.
+                await self._ledger.delete_collection(Role.RECEIVER, transfer_id, number)
                 if row.staging:
                     await catalog.drop(self._database, row.staging)
-                await self._ledger.delete_collection(Role.RECEIVER, transfer_id, number)
         fresh: list[CollectionRow] = []
+        new: list[Collection] = []
         present = await catalog.uuids(self._database)
         for collection in wanted:
             old = held.get(collection.number)
@@ -83,11 +86,18 @@ class Importer:
                 if old.metadata != collection.metadata:
                     fresh.append(replace(old, metadata=collection.metadata))
                 continue
-            fresh.append(await self._make(transfer_id, collection))
+            new.append(collection)
+        gate = asyncio.Semaphore(_CREATED_AT_ONCE)
+
+        async def make(collection: Collection) -> CollectionRow:
+            async with gate:
+                return await self._make(transfer_id, collection, present)
+
+        fresh += await asyncio.gather(*map(make, new))
         await self._ledger.put_collections(fresh)
         self._rows.pop(transfer_id, None)
 
-    async def _make(self, transfer_id: str, collection: Collection) -> CollectionRow:
+    async def _make(self, transfer_id: str, collection: Collection, present: Mapping[str, str]) -> CollectionRow:
         metadata = catalog.from_metadata(collection.metadata)
         row = CollectionRow(
             role=Role.RECEIVER,
@@ -103,8 +113,9 @@ class Importer:
         if row.staging:
             if "viewOn" in metadata.get("options", {}):
                 raise CollectionIllegal("A view is declared as a collection.", collection=collection.name)
-            await self._ledger.delete_ranges(Role.RECEIVER, transfer_id, collection.number)
-            await catalog.drop(self._database, row.staging)
+            if row.staging in present:
+                await self._ledger.delete_ranges(Role.RECEIVER, transfer_id, collection.number)
+                await catalog.drop(self._database, row.staging)
             await catalog.create_collection(self._database, row.staging, metadata)
         return row
 
