@@ -11,7 +11,7 @@ from struct import pack
 @dataclass
 class Part:
     """One entry. `local` and `central` replace fields of one header only: name, flags, method, crc, packed, size,
-    extra, offset, mode, comment."""
+    extra, offset, mode, comment, disk."""
 
     name: str | bytes
     data: bytes = b""
@@ -35,11 +35,13 @@ def build(
     *,
     comment: bytes = b"",
     end: Mapping[str, int] | None = None,
+    wide: Mapping[str, int] | None = None,
     between: bytes = b"",
-    wide_end: bool = False,
+    behind: bytes = b"",
 ) -> bytes:
-    """The zip. `end` replaces fields of the end record: count, size, offset, disk; `between` stands before the
-    directory."""
+    """The zip. `end` replaces fields of the end record: disk, first_disk, here, count, size, offset, comment. With
+    `wide` it has a zip64 end, where at, disk, first_disk, here, count, size, offset, rest, locator_disk, disks are
+    replaced. `between` stands before the directory, `behind` is its last part."""
     body = b""
     directory = b""
     for part in parts:
@@ -59,23 +61,24 @@ def build(
             "offset": len(body),
             "mode": 0o100644,
             "comment": b"",
+            "disk": 0,
         }
-        here = {**said, **part.local}
-        there = {**said, **part.central}
-        body += _local(here) + packed + part.after
-        directory += _central(there)
+        body += _local({**said, **part.local}) + packed + part.after
+        directory += _central({**said, **part.central})
     body += between
-    fields = {"count": len(parts), "size": len(directory), "offset": len(body), "disk": 0, **(end or {})}
+    directory += behind
+    count = len(parts)
+    told = {"disk": 0, "first_disk": 0, "here": count, "count": count, "size": len(directory), "offset": len(body)}
     tail = b""
-    if wide_end:
-        at = len(body) + len(directory)
-        numbers = (fields["count"], fields["count"], fields["size"], fields["offset"])
-        tail = pack("<4sQHHLLQQQQ", b"PK\6\6", 44, 45, 45, 0, 0, *numbers)
-        tail += pack("<4sLQL", b"PK\6\7", 0, at, 1)
-        fields.update(count=0xFFFF, size=0xFFFFFFFF, offset=0xFFFFFFFF)
-    count, disk = fields["count"], fields["disk"]
-    tail += pack("<4s4H2LH", b"PK\5\6", disk, disk, count, count, fields["size"], fields["offset"], len(comment))
-    return body + directory + tail + comment
+    if wide is not None:
+        more = {"rest": 44, "at": len(body) + len(directory), "locator_disk": 0, "disks": 1}
+        w = {**told, **more, **wide}
+        numbers = (w["disk"], w["first_disk"], w["here"], w["count"], w["size"], w["offset"])
+        tail = pack("<4sQHHLLQQQQ", b"PK\6\6", w["rest"], 45, 45, *numbers)
+        tail += pack("<4sLQL", b"PK\6\7", w["locator_disk"], w["at"], w["disks"])
+        told.update(here=0xFFFF, count=0xFFFF, size=0xFFFFFFFF, offset=0xFFFFFFFF)
+    told = {**told, "comment": len(comment), **(end or {})}
+    return body + directory + tail + pack("<4s4H2LH", b"PK\5\6", *told.values()) + comment
 
 
 def _local(said: Mapping[str, object]) -> bytes:
@@ -88,5 +91,5 @@ def _central(said: Mapping[str, object]) -> bytes:
     name, extra, comment = (bytes(said[key]) for key in ("name", "extra", "comment"))  # type: ignore[call-overload]
     attributes = int(said["mode"]) << 16  # type: ignore[call-overload]
     values = (said["flags"], said["method"], 0, 33, said["crc"], said["packed"], said["size"])
-    lengths = (len(name), len(extra), len(comment), 0, 0, attributes, said["offset"])
+    lengths = (len(name), len(extra), len(comment), said["disk"], 0, attributes, said["offset"])
     return pack("<4s6H3L5H2L", b"PK\1\2", 0x314, 20, *values, *lengths) + name + extra + comment

@@ -57,7 +57,7 @@ class MemorySource:
         return len(self.view)
 
     def read_at(self, offset: int, length: int) -> memoryview:
-        if offset < 0 or length < 0 or offset + length > len(self.view):
+        if offset + length > len(self.view):
             raise truncated()
         return self.view[offset : offset + length]
 
@@ -92,9 +92,9 @@ def read_directory(source: Source, *, max_entries: int, max_bytes: int) -> list[
         start = _data_start(source, record)
         if not _check_mode(record, name):
             entries.append(Entry(name, record.method, record.crc, record.packed, record.size, start))
-        expected = _next_entry(source, record, start, directory)
+        expected = _next_entry(source, record, start)
     if expected != directory:
-        raise ArchiveInvalid("There is something between the entries of the archive and its directory.")
+        raise ArchiveInvalid("The entries of the archive do not end where its directory begins.")
     return entries
 
 
@@ -141,8 +141,6 @@ def _wide_end(source: Source, at: int, short: tuple[int, int, int]) -> tuple[int
 
 def _central_records(source: Source, count: int, start: int, end: int) -> Iterator[zf.Record]:
     """Parses the directory block by block, so that its size never sets how much memory is used."""
-    if count * zf.CENTRAL.size > end - start:
-        raise ArchiveInvalid("The directory of the archive is too small for its entries.")
     block = b""
     block_at = start
     position = start
@@ -188,7 +186,7 @@ def _data_start(source: Source, record: zf.Record) -> int:
     if signature != zf.LOCAL_SIGNATURE or extra_length > _EXTRA_LIMIT:
         raise ArchiveInvalid("The header of an entry is not where the directory says, or is damaged.")
     name_at = record.offset + zf.LOCAL.size
-    if name_length != len(record.name) or bytes(source.read_at(name_at, name_length)) != record.name:
+    if source.read_at(name_at, name_length) != record.name:
         raise ArchiveInvalid("An entry has another name in its header than in the directory.")
     start = name_at + name_length + extra_length
     extra = zf.extra_fields(bytes(source.read_at(name_at + name_length, extra_length)))
@@ -202,17 +200,14 @@ def _data_start(source: Source, record: zf.Record) -> int:
     return int(start)
 
 
-def _next_entry(source: Source, record: zf.Record, start: int, directory: int) -> int:
+def _next_entry(source: Source, record: zf.Record, start: int) -> int:
     """Where the entry ends, its descriptor included."""
     end = start + record.packed
-    if end > directory:
-        raise ArchiveInvalid("An entry of the archive is longer than the archive.")
     if not record.streamed:
         return end
     for form in zf.possible_descriptors(record):
-        after = end + len(form)
-        if after <= directory and source.read_at(end, len(form)) == form:
-            return after
+        if end + len(form) <= source.size and source.read_at(end, len(form)) == form:
+            return end + len(form)
     raise ArchiveInvalid("What follows an entry of the archive is not its size and CRC.")
 
 
