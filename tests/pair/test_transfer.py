@@ -159,3 +159,26 @@ async def test_an_id_at_every_end_of_the_order_arrives(pair: Pair) -> None:
     row = await pair.push()
     assert row.position.state is State.COMPLETED, row.facts
     assert pair.destination.documents("mixed") == pair.source.documents("mixed")
+
+
+async def test_rules_look_at_every_setting_and_user(pair: Pair) -> None:
+    """More documents than one batch of a cursor, on both sides."""
+    source, destination = pair.source.database, pair.destination.database
+    source["configs"].insert_many([{"key": f"markdown:{number}", "value": "1"} for number in range(500)])
+    source["configs"].insert_one({"key": "aws:s3Bucket", "value": '"theirs"'})
+    destination["configs"].insert_many([{"key": f"gcs:{number}", "value": "2"} for number in range(500)])
+    names = [f"admin{number}" for number in range(300)]
+    for database, password in ((source, "theirs"), (destination, "ours")):
+        database["users"].create_index("username", unique=True)
+        database["users"].insert_many(
+            [{"username": name, "admin": True, "status": 2, "password": password} for name in names]
+        )
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    configs = {one["key"]: one["value"] for one in destination["configs"].find()}
+    assert sum(key.startswith("gcs:") for key in configs) == 500
+    assert sum(key.startswith("markdown:") for key in configs) == 500
+    assert "aws:s3Bucket" not in configs
+    users = {one["username"]: one["password"] for one in destination["users"].find()}
+    assert users == dict.fromkeys(names, "theirs") | {f"{name}-rescued": "ours" for name in names}
+    assert len(row.facts["told"]["rescue"]["rescued"]) == 300

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from growi_transfer.ledger.base import Ledger, Role, TransferRow
+from growi_transfer.ledger.base import ItemState, Ledger, Role, TransferRow
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.protocol.errors import StateConflict, TransferNotFound
 from growi_transfer.protocol.machine import Event, Position, State, advance
-from growi_transfer.protocol.progress import Moved
+from growi_transfer.protocol.progress import Moved, Recounted
 
 _ATTEMPTS = 5
 
@@ -51,6 +51,23 @@ class Life:
                 await self.board.flush()
                 return position
         raise StateConflict("The transfer is changing its state too fast; try again.")
+
+    async def recount(self, transfer_id: str) -> None:
+        """Show what the ledger says is done: a saved snapshot may be older than the rows."""
+        ranges = await self.ledger.range_totals(self.role, transfer_id)
+        files = await self.ledger.file_totals(self.role, transfer_id)
+        done = (ItemState.STORED, ItemState.VERIFIED)
+        self.board.apply(
+            self.role,
+            transfer_id,
+            Recounted(
+                documents=sum(ranges[state].documents for state in done),
+                bytes=sum(ranges[state].bytes + files[state].bytes for state in done),
+                files=sum(files[state].rows for state in done),
+                files_failed=files[ItemState.FAILED].rows,
+                files_skipped=files[ItemState.SKIPPED].rows,
+            ),
+        )
 
     async def note(self, transfer_id: str, facts: Mapping[str, Any]) -> None:
         """Keep facts that became known. None removes one."""

@@ -89,7 +89,7 @@ class Database:
 
     def __init__(self, client: Any, name: str, hello: Mapping[str, Any], version: str) -> None:
         self._client = client
-        self._database = client.get_database(name)
+        self._database = client.get_database(name, codec_options=DECODED)
         self._admin = client.get_database("admin")
         self.name = name
         self.version = version
@@ -139,6 +139,25 @@ class Database:
         )
         errors: list[dict[str, Any]] = list(reply.get("writeErrors", ()))
         return errors
+
+    async def find(
+        self, collection: str, query: Mapping[str, Any], projection: Mapping[str, Any] | None = None, limit: int = 0
+    ) -> list[dict[str, Any]]:
+        """All documents that a query finds, decoded: for the few that are needed at once.
+
+        A cursor of the driver, because a `getMore` by `command` would not be in the session of its `find`.
+        """
+        with translated():
+            cursor = self._database[collection].find(query, projection, limit=limit)
+            found: list[dict[str, Any]] = await cursor.to_list(None)
+        return found
+
+    async def list_collections(self) -> list[dict[str, Any]]:
+        """The server's whole list of collections and views, its own included."""
+        with translated():
+            cursor = await self._database.list_collections()
+            found: list[dict[str, Any]] = await cursor.to_list(None)
+        return found
 
     async def raw_batches(
         self,

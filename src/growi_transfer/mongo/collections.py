@@ -85,14 +85,7 @@ def kind_of(entry: Mapping[str, Any]) -> str:
 
 async def list_entries(database: Database) -> list[dict[str, Any]]:
     """`listCollections` without the server's own collections."""
-    entries: list[dict[str, Any]] = []
-    reply = await database.command({"listCollections": 1, "cursor": {"batchSize": 1000}})
-    while True:
-        cursor = reply["cursor"]
-        entries += cursor.get("firstBatch", cursor.get("nextBatch", []))
-        if not cursor["id"]:
-            return [entry for entry in entries if not entry["name"].startswith("system.")]
-        reply = await database.command({"getMore": cursor["id"], "collection": "$cmd.listCollections"})
+    return [entry for entry in await database.list_collections() if not entry["name"].startswith("system.")]
 
 
 async def uuids(database: Database) -> dict[str, str]:

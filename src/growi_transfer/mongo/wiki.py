@@ -24,13 +24,13 @@ class WikiCounts:
 
 async def read_configs(database: Database) -> dict[str, Any]:
     """`value` (JSON text) of each document of `configs`, by key."""
-    found = await _all(database, "configs", {}, {"key": 1, "value": 1})
+    found = await database.find("configs", {}, {"key": 1, "value": 1})
     return {one["key"]: one.get("value") for one in found if isinstance(one.get("key"), str)}
 
 
 async def read_migrations(database: Database) -> tuple[str, ...]:
     """File names of the schema migrations that GROWI has applied."""
-    found = await _all(database, "migrations", {}, {"fileName": 1}, limit=_MIGRATIONS)
+    found = await database.find("migrations", {}, {"fileName": 1}, limit=_MIGRATIONS)
     return tuple(sorted(one["fileName"] for one in found if isinstance(one.get("fileName"), str)))
 
 
@@ -41,7 +41,8 @@ async def count_active_users(database: Database) -> int:
 
 async def count_loginable_admins(database: Database) -> int:
     """Admins that are active and have a password."""
-    found = await _all(database, "users", {"admin": True}, {"admin": 1, "status": 1, "password": 1, "username": 1})
+    fields = {"admin": 1, "status": 1, "password": 1, "username": 1}
+    found = await database.find("users", {"admin": True}, fields)
     return sum(1 for one in found if is_loginable_admin(one))
 
 
@@ -79,16 +80,3 @@ async def feature_compatibility(database: Database) -> str:
 
 async def _count(database: Database, collection: str, query: dict[str, Any]) -> int:
     return int((await database.command({"count": collection, "query": query}))["n"])
-
-
-async def _all(
-    database: Database, collection: str, query: dict[str, Any], fields: dict[str, int], limit: int = 0
-) -> list[dict[str, Any]]:
-    cursor = (await database.command({"find": collection, "filter": query, "projection": fields, "limit": limit}))[
-        "cursor"
-    ]
-    found: list[dict[str, Any]] = list(cursor["firstBatch"])
-    while cursor["id"]:
-        cursor = (await database.command({"getMore": cursor["id"], "collection": collection}))["cursor"]
-        found += cursor["nextBatch"]
-    return found

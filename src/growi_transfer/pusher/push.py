@@ -103,6 +103,7 @@ class Push:
         state = await self._life.state(self._id)
         alive = asyncio.ensure_future(self._keep_alive())
         try:
+            await self._life.recount(self._id)
             if state is State.CREATED:
                 state = (await self._life.step(self._id, Event.CHECK_PASSED)).state
             if state is State.CHECKED:
@@ -114,6 +115,7 @@ class Push:
                 if state is not State.COPYING:
                     break
                 await self._copy()
+                await self._life.recount(self._id)
                 state = await self._prove()
             if state is State.COPYING:
                 raise VerificationFailed("What was read back keeps differing from what was sent.")

@@ -85,6 +85,8 @@ class Receiver:
         """Owns the background work. `finish_commits`: this is the server, and first finishes what a crash interrupted;
         another process must not, while the server may be at it."""
         for row in await self._ledger.list_transfers(Role.RECEIVER):
+            if row.position.state in _COPYING:
+                await self._transfers.recount(row.id)
             if finish_commits and row.position.state is State.COMMITTING:
                 _log.info("commit_resumed", transfer=row.id)
                 await self._commit(row.id)

@@ -27,7 +27,6 @@ from growi_transfer.protocol.growi_rules import (
 )
 
 CONFIGS, USERS, TOKENS = "configs", "users", "accesstokens"
-_PAGE = 2000
 
 
 class Rules:
@@ -144,15 +143,7 @@ class Rules:
     async def _find(
         self, collection: str, query: Mapping[str, Any], fields: Iterable[str] = ()
     ) -> list[dict[str, Any]]:
-        command: dict[str, Any] = {"find": collection, "filter": query, "batchSize": _PAGE}
-        if fields:
-            command["projection"] = {"_id": 1, **dict.fromkeys(fields, 1)}
-        cursor = (await self._database.command(command))["cursor"]
-        found: list[dict[str, Any]] = list(cursor["firstBatch"])
-        while cursor["id"]:
-            cursor = (await self._database.command({"getMore": cursor["id"], "collection": collection}))["cursor"]
-            found += cursor["nextBatch"]
-        return found
+        return await self._database.find(collection, query, dict.fromkeys(("_id", *fields), 1) if fields else None)
 
 
 def _insertion(collection: str, document: Mapping[str, Any]) -> dict[str, Any]:

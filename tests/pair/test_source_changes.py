@@ -1,0 +1,201 @@
+"""A source in use: whatever happens to it while it is read, the destination equals one moment of it, or is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import bson
+import pytest
+from tests.pair.instances import Pair, open_pair
+
+from growi_transfer.ledger.base import CollectionRow, ItemState, RangeRow, Role
+from growi_transfer.mongo.ranges import RawRange
+from growi_transfer.protocol.machine import State
+from growi_transfer.protocol.wire import PutTransfer
+from growi_transfer.pusher.peer import Peer
+from growi_transfer.pusher.push import Push
+
+Step = Callable[[], None]
+
+
+def fill(pair: Pair, name: str = "pages", count: int = 3000) -> None:
+    pair.source.insert_raw(name, [bson.encode({"_id": number, "s": "z" * 9000}) for number in range(count)])
+
+
+def during_copy(monkeypatch: pytest.MonkeyPatch, *steps: Step) -> list[int]:
+    """Run each step once, the n-th after the n-th volume of the copy was sent."""
+    left = list(steps)
+    sent: list[int] = []
+    original = Push._send
+
+    async def send(self: Push, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> RangeRow:
+        stored = await original(self, row, one, raw, before)
+        sent.append(one.number)
+        if left:
+            left.pop(0)()
+        return stored
+
+    monkeypatch.setattr(Push, "_send", send)
+    return sent
+
+
+def same(pair: Pair, *collections: str) -> None:
+    for name in collections:
+        assert pair.destination.documents(name) == pair.source.documents(name), name
+        assert pair.destination.indexes(name) == pair.source.indexes(name), name
+
+
+async def test_writes_during_the_copy_are_not_seen_in_part(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is read at one snapshot: the destination equals the moment at which the copy began."""
+    fill(pair)
+    before = pair.source.documents("pages")
+    pages = pair.source.database["pages"]
+
+    def write() -> None:
+        pages.update_many({"_id": {"$in": [1, 1500, 2999]}}, {"$set": {"s": "changed"}})
+        pages.delete_one({"_id": 2000})
+        pages.insert_one({"_id": 99999, "s": "late"})
+
+    during_copy(monkeypatch, write)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    assert pair.destination.documents("pages") == before
+
+
+async def test_a_collection_dropped_during_the_copy_does_not_arrive(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair, "aaa")
+    fill(pair, "zzz", 10)
+    during_copy(monkeypatch, lambda: pair.source.database.drop_collection("zzz"))
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    same(pair, "aaa")
+    assert "zzz" not in pair.destination.database.list_collection_names()
+    assert not pair.destination.own_collections()
+
+
+async def test_a_collection_renamed_during_the_copy_arrives_under_its_new_name(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair, "aaa")
+    fill(pair, "zzz", 10)
+    during_copy(monkeypatch, lambda: pair.source.database["zzz"].rename("renamed"))
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    same(pair, "aaa", "renamed")
+    assert "zzz" not in pair.destination.database.list_collection_names()
+
+
+async def test_a_collection_created_anew_during_the_copy_arrives_anew(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair, "aaa")
+    fill(pair, "pages", 2000)
+
+    def anew() -> None:
+        pair.source.database.drop_collection("pages")
+        pair.source.database["pages"].insert_many([{"_id": number, "new": True} for number in range(7)])
+
+    during_copy(monkeypatch, lambda: None, anew)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    same(pair, "aaa", "pages")
+
+
+async def test_an_index_made_during_the_copy_arrives_without_sending_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair)
+    sent = during_copy(monkeypatch, lambda: pair.source.database["pages"].create_index("s") and None)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    same(pair, "pages")
+    assert len(sent) == len(set(sent)), "no range was sent twice"
+
+
+async def test_a_collection_made_during_the_copy_arrives(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(pair)
+    during_copy(monkeypatch, lambda: pair.source.database["fresh"].insert_one({"_id": 1}) and None)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    same(pair, "pages", "fresh")
+
+
+async def test_an_attachment_removed_during_the_copy_leaves_no_document_without_file(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair, "aaa")
+    kept = pair.source.add_attachment(b"kept")
+    gone = pair.source.add_attachment(b"gone")
+
+    def remove() -> None:
+        pair.source.database["attachments"].delete_one({"_id": gone["_id"]})
+        (pair.source.uploads / "attachment" / gone["fileName"]).unlink()
+
+    original = Peer.put_transfer
+    calls: list[int] = []
+
+    async def put(self: Peer, transfer_id: str, body: PutTransfer) -> dict[str, Any]:
+        # After the snapshot would be taken too early: between the catalogue and the first look at the files.
+        calls.append(1)
+        answer = await original(self, transfer_id, body)
+        if len(calls) == 1:
+            remove()
+        return answer
+
+    monkeypatch.setattr(Peer, "put_transfer", put)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    names = {one["fileName"] for one in pair.destination.database["attachments"].find()}
+    assert {f"attachment/{name}" for name in names} <= set(pair.destination.files())
+    assert kept["fileName"] in names
+
+
+async def test_a_standalone_source_is_read_until_two_passes_agree(
+    tmp_path_factory: pytest.TempPathFactory,
+    mongo_uri_standalone: str,
+    mongo_uri_destination: str,
+    mongo_database_name_destination: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path_factory.mktemp("standalone")
+    source = (mongo_uri_standalone, f"s_{folder.name}".replace("-", "_"))
+    async with open_pair(folder, source, (mongo_uri_destination, mongo_database_name_destination)) as pair:
+        fill(pair)
+        pages = pair.source.database["pages"]
+
+        def write() -> None:
+            pages.update_one({"_id": 1}, {"$set": {"s": "changed"}})
+            pages.insert_one({"_id": 99999, "s": "late"})
+
+        during_copy(monkeypatch, write)
+        row = await pair.push()
+        assert row.position.state is State.COMPLETED, row.facts.get("error")
+        same(pair, "pages")
+        assert "source_not_replica_set" in {one["code"] for one in row.facts["progress"]["warnings"]}
+        pair.source.database.client.drop_database(source[1])
+
+
+async def test_a_range_that_grew_is_split(pair: Pair) -> None:
+    """Verified once, then the source grows; the same transfer follows it, and no range becomes a giant."""
+    fill(pair, count=1000)
+    row = await pair.push(commit=False)
+    fill_more: Sequence[bytes] = [bson.encode({"_id": number, "s": "y" * 9000}) for number in range(1000, 5000)]
+    pair.source.insert_raw("pages", fill_more)
+    pair.source.database["pages"].update_one({"_id": 3}, {"$set": {"s": "changed"}})
+    pusher = pair.from_source.pusher
+    assert pusher is not None
+    await pusher.verify(row.id)
+    row = await pair.wait(row.id)
+    assert row.position.state is State.READY, row.facts.get("error")
+    await pusher.commit(row.id)
+    row = await pair.wait(row.id)
+    assert row.position.state is State.COMPLETED
+    same(pair, "pages")
+    ledger = pair.from_source.ledger
+    [collection] = [one for one in await ledger.collections(Role.PUSHER, row.id) if one.name == "pages"]
+    ranges = [one async for one in ledger.ranges(Role.PUSHER, row.id, collection.number)]
+    assert max(one.bytes for one in ranges) < 20 << 20
+    assert {one.state for one in ranges} == {ItemState.VERIFIED}
