@@ -103,16 +103,21 @@ def test_parts_that_are_not_what_the_manifest_says_are_not_packed() -> None:
         pack(manifest_of([ONE]), [ONE, TWO], deflate=False)
 
 
-def test_the_largest_range_fits_and_more_does_not() -> None:
-    room = VOLUME_LIMIT - 2000
-    for size, fits in ((room, True), (VOLUME_LIMIT + 1, False)):
-        manifest = manifest_of([]).model_copy(update={"bytes": size})
-        part = bytes(size)
-        if fits:
-            assert len(unpack(b"".join(pack(manifest, [part], deflate=True)))[1]) == size
-        else:
-            with pytest.raises(ArchiveTooLarge):
-                pack(manifest, [part], deflate=True)
+def test_the_largest_volume_fits_and_one_byte_more_does_not() -> None:
+    manifest = manifest_of([]).model_copy(update={"bytes": 10_000_000})
+    room = VOLUME_LIMIT - len(manifest.model_dump_json())
+    manifest = manifest.model_copy(update={"bytes": room})
+    assert len(unpack(b"".join(pack(manifest, [bytes(room)], deflate=True)))[1]) == room
+    with pytest.raises(ArchiveTooLarge):
+        pack(manifest.model_copy(update={"bytes": room + 1}), [bytes(room + 1)], deflate=True)
+
+
+def test_the_largest_bounds_fit_and_larger_ones_do_not() -> None:
+    bound = "x" * (24 << 20)
+    manifest = manifest_of([ONE]).model_copy(update={"minimum": bound, "maximum": bound})
+    assert unpack(b"".join(pack(manifest, [ONE], deflate=False)))[0] == manifest
+    with pytest.raises(ArchiveTooLarge):
+        pack(manifest.model_copy(update={"uuid": "x" * (1 << 20)}), [ONE], deflate=False)
 
 
 # what a peer may send
@@ -179,6 +184,8 @@ def test_a_count_that_lies_is_refused() -> None:
         manifest = manifest_of([ONE]).model_copy(update={"documents": count})
         with pytest.raises(SizeMismatch):
             check(manifest, ONE)
+    with pytest.raises(SizeMismatch):
+        check(manifest_of([ONE]).model_copy(update={"bytes": 1}), ONE)
 
 
 @pytest.mark.parametrize("ordered", [False, True])
