@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,6 +17,7 @@ from growi_transfer.ledger.base import Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import Life
 from growi_transfer.ledger.mongo import MongoLedger
+from growi_transfer.ledger.process import is_gone, process_name
 from growi_transfer.mongo.client import Database, open_database
 from growi_transfer.mongo.embedded import EmbeddedMongod, uri_of_running
 from growi_transfer.mongo.wiki import read_configs
@@ -93,7 +92,9 @@ async def open_services(
         if runner is not None:
             await stack.enter_async_context(runner.running())
         if pusher is not None and serving:
-            await pusher.go_on_with_all()
+            # In the background: a lease of another machine may have to run out first.
+            going_on = asyncio.ensure_future(pusher.go_on_with_all())
+            stack.callback(going_on.cancel)
         yield Services(
             database=parts.database,
             storage=parts.storage,
@@ -244,7 +245,8 @@ def _pusher(parts: _Parts, loopback_allowed: bool) -> tuple[Pusher, Runner[PushJ
     runner: Runner[PushJob] = Runner(
         ledger=ledger,
         steps=life,
-        owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        owner=process_name(),
+        is_gone=is_gone,
         clock=_now,
         sleep=asyncio.sleep,
         open_job=lambda transfer_id, epoch: _push_job(parts, life, peer_for, transfer_id, epoch),

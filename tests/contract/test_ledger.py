@@ -291,8 +291,10 @@ async def test_a_released_lease_is_free_at_once_and_only_its_owner_releases_it(l
     await ledger.create_transfer(transfer())
     await ledger.acquire_lease(PUSHER, T1, "one", NOW, NOW + 10 * SECOND)
     await ledger.release_lease(PUSHER, T1, "two")
+    assert await ledger.lease_owner(PUSHER, T1) == "one"
     assert await ledger.acquire_lease(PUSHER, T1, "two", NOW, NOW + SECOND) is None
     await ledger.release_lease(PUSHER, T1, "one")
+    assert await ledger.lease_owner(PUSHER, T1) is None
     assert not await ledger.renew_lease(PUSHER, T1, "one", NOW + SECOND)
     assert await ledger.acquire_lease(PUSHER, T1, "two", NOW, NOW + SECOND) == 2
 

@@ -526,17 +526,16 @@ async def test_an_upload_id_is_a_plain_word(storage: Storage, upload_id: str) ->
 
 
 async def test_a_cancelled_write_to_an_upload_keeps_count(bench: Bench) -> None:
-    data = content(12 * READ_CHUNK)
+    data, step = content(20 * READ_CHUNK), 4 * READ_CHUNK
     upload = await bench.storage.partial("attachment/big", "id")
-    for start in range(0, len(data), 4 * READ_CHUNK):
-        task = asyncio.create_task(upload.write(data[start : start + 4 * READ_CHUNK]))
-        await asyncio.sleep(0)
+    for number, start in enumerate(range(0, len(data), step)):
+        task = asyncio.create_task(upload.write(data[start : start + step]))
+        await asyncio.sleep(0.002 * number)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        offset = await upload.sync()
-        if offset == start:
-            await upload.write(data[start : start + 4 * READ_CHUNK])
-    assert await upload.sync() == len(data)
+        if await upload.sync() == start:
+            await upload.write(data[start : start + step])
+        assert await upload.sync() == start + step
     assert await upload.sha256() == sha256(data).digest()
     await upload.finish()
     assert await get(bench.again(), "attachment/big") == data

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from bson import ObjectId
-from tests.fakes.storages import (
+from tests.fakes.storages import NEW, WAYS, (
     Bench,
     content,
     get,
@@ -80,3 +80,13 @@ async def test_reading_changes_nothing_in_the_database(gridfs: Bench) -> None:
     await (await storage.partial("attachment/a", "id")).close()
     reply = await gridfs.mongo.command({"listCollections": 1})
     assert reply["cursor"]["firstBatch"] == []
+
+
+async def test_what_was_replaced_takes_no_room(gridfs: Bench) -> None:
+    for way in WAYS:
+        await way(gridfs.storage)
+        await way(gridfs.again())
+    await gridfs.storage.delete("attachment/b")
+    assert await gridfs.rows("attachmentFiles.files") == 1
+    assert await gridfs.rows("attachmentFiles.chunks") == -(-len(NEW) // 261_120)
+    assert await gridfs.rows("growi_transfer_uploads") == 0

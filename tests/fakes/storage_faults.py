@@ -67,10 +67,11 @@ class FaultyCommands:
         lost_answer: bool = False,
         writes_fail: TransferError | None = None,
         write_error: int | None = None,
+        only: Sequence[str] = ("attachmentFiles.chunks", "attachmentFiles.files"),
     ) -> None:
         self._real = real
         self._stop_after, self._lost_answer = stop_after, lost_answer
-        self._writes_fail, self._write_error = writes_fail, write_error
+        self._writes_fail, self._write_error, self._only = writes_fail, write_error, only
         self.calls = 0
 
     async def command(self, command: Mapping[str, Any], *, majority: bool = False) -> dict[str, Any]:
@@ -83,7 +84,7 @@ class FaultyCommands:
         if name in ("insert", "update", "delete", "findAndModify"):
             if self._writes_fail is not None:
                 raise self._writes_fail
-            if self._write_error is not None and command[name] != "growi_transfer_uploads":
+            if self._write_error is not None and command[name] in self._only:
                 return {"ok": 1.0, "n": 0, "writeErrors": [{"index": 0, "code": self._write_error, "errmsg": "no"}]}
         return await self._real.command(command, majority=majority)
 

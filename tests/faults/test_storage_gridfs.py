@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +22,10 @@ from tests.fakes.storages import (
     get,
     listed,
     pieces,
+    put,
+    write_bundle,
     write_one,
+    write_parts,
 )
 
 from growi_transfer.protocol.errors import (
@@ -90,6 +94,33 @@ async def test_a_process_that_dies_at_any_command(gridfs: Bench, way: Way, lost_
     else:
         pytest.fail("there are more commands than expected")
     await assert_orphans_go(gridfs)
+
+
+@pytest.mark.parametrize("way", [write_one, write_bundle])
+async def test_a_refused_file_takes_its_chunks_with_it(gridfs: Bench, way: Way) -> None:
+    faulty = FaultyCommands(gridfs.mongo, write_error=14031, only=["attachmentFiles.files"])
+    with pytest.raises(StorageFull):
+        await way(GridFsStorage(faulty))
+    assert await gridfs.rows("attachmentFiles.chunks") == 0
+    assert await gridfs.rows("growi_transfer_uploads") == 0
+
+
+async def test_an_upload_that_stopped_after_its_last_step_does_no_harm(gridfs: Bench) -> None:
+    """The file is there, and the state that says where its chunks are is too: the id must not lead to them again."""
+    for stop_after in range(50):
+        await (await gridfs.storage.partial("attachment/a", "id")).abort()
+        await gridfs.storage.delete("attachment/a")
+        stopping = GridFsStorage(FaultyCommands(gridfs.mongo, stop_after=stop_after))
+        with contextlib.suppress(StorageUnavailable):
+            await write_parts(stopping)
+        if await gridfs.storage.stat_many(["attachment/a"]) != [None]:
+            upload = await gridfs.again().partial("attachment/b", "id")
+            assert upload.offset == 0
+            await upload.write(b"another")
+            await upload.abort()
+            assert await get(gridfs.storage, "attachment/a") == NEW
+            return
+    pytest.fail("the upload never came to its end")
 
 
 async def assert_orphans_go(bench: Any) -> None:
@@ -172,16 +203,25 @@ async def test_the_newest_of_several_files_with_one_name(gridfs: Bench) -> None:
     assert await gridfs.rows("attachmentFiles.chunks") == 1
 
 
-async def test_a_clock_that_is_ahead_does_not_hide_a_new_file(gridfs: Bench) -> None:
-    mongo, storage = gridfs.mongo, gridfs.storage
+async def test_a_move_onto_a_file_from_the_future_that_stops_halfway(gridfs: Bench) -> None:
+    """The clock of whoever wrote the target was ahead. Once the source is gone, the target is what was moved."""
     future = datetime.now(UTC) + timedelta(days=400)
-    row = {"_id": ObjectId(), "length": 0, "chunkSize": 16, "filename": "a", "uploadDate": future}
-    for way in WAYS:
-        await storage.delete("attachment/a")
-        await mongo.command({"insert": "attachmentFiles.files", "documents": [{**row, "_id": ObjectId()}]})
-        await way(storage)
-        assert await get(storage, "attachment/a") == NEW
-        assert await gridfs.rows("attachmentFiles.files") <= 2
+    row = {"length": 0, "chunkSize": 16, "filename": "a", "uploadDate": future}
+    for stop_after in range(20):
+        for path in ("attachment/a", "attachment/b"):
+            await gridfs.storage.delete(path)
+        await put(gridfs.storage, "attachment/b", NEW)
+        await gridfs.mongo.command({"insert": "attachmentFiles.files", "documents": [{**row, "_id": ObjectId()}]})
+        stopping = GridFsStorage(FaultyCommands(gridfs.mongo, stop_after=stop_after))
+        try:
+            await stopping.move("attachment/b", "attachment/a")
+        except StorageUnavailable:
+            await gridfs.again().move("attachment/b", "attachment/a")
+        else:
+            assert stop_after > 3
+            return
+        assert await get(gridfs.storage, "attachment/a") == NEW
+    pytest.fail("there are more commands than expected")
 
 
 async def test_an_index_that_is_there_under_another_name(gridfs: Bench) -> None:

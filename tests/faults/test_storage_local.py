@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,30 @@ async def test_a_process_that_is_killed(tmp_path: Path) -> None:
     assert not any(path.exists() for path in left), "what the dead process left is gone"
     await storage.close()
     assert not (root / ".growi-transfer").exists()
+
+
+@pytest.mark.parametrize("way", [write_one, write_parts])
+async def test_a_cancelled_write_ends_after_its_thread(local: Bench, monkeypatch: pytest.MonkeyPatch, way: Way) -> None:
+    """Else the thread might write through a descriptor that is another file's by then."""
+    started, go_on = threading.Event(), threading.Event()
+    real = os.pwrite
+
+    def slow(fd: int, data: bytes, offset: int) -> int:
+        started.set()
+        assert go_on.wait(20)
+        return real(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    task = asyncio.create_task(way(local.storage))
+    await asyncio.to_thread(started.wait, 20)
+    task.cancel()
+    for _ in range(20):
+        await asyncio.sleep(0.005)
+        assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await listed(local.storage) == []
 
 
 async def test_what_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from growi_transfer.protocol.machine import BEFORE_COMMIT, Event, State
 
 _log = structlog.get_logger(__name__)
 LEASE = timedelta(seconds=30)
-_RENEW = 10.0
+"""How long a process that has gone silent on another machine keeps a transfer from others."""
+_RENEW = 8.0
+_ASK_AGAIN = 1.0
 
 
 class Job(Protocol):
@@ -38,7 +40,8 @@ class Steps(Protocol):
 class Runner(Generic[J]):
     """The running jobs of one process.
 
-    `open_job` makes the job of a transfer under an epoch; `owner` names this process; `sleep` waits some seconds.
+    `open_job` makes the job of a transfer under an epoch; `owner` names this process, and `is_gone` tells whether the
+    process of such a name is known to have ended; `sleep` waits some seconds.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Runner(Generic[J]):
         owner: str,
         clock: Callable[[], datetime],
         sleep: Callable[[float], Awaitable[None]],
+        is_gone: Callable[[str], bool],
         open_job: Callable[[str, int], AbstractAsyncContextManager[J]],
     ) -> None:
         self._ledger = ledger
@@ -56,6 +60,7 @@ class Runner(Generic[J]):
         self._owner = owner
         self._clock = clock
         self._sleep = sleep
+        self._is_gone = is_gone
         self._open_job = open_job
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._jobs: dict[str, J] = {}
@@ -74,20 +79,33 @@ class Runner(Generic[J]):
         """The job that runs here, if it does."""
         return self._jobs.get(transfer_id)
 
-    async def start(self, transfer_id: str) -> None:
+    async def start(self, transfer_id: str, *, patience: timedelta = timedelta()) -> None:
         """Run a transfer in the background; one that runs here already just goes on.
 
-        Raises TransferOwned when another process runs it.
+        Raises TransferOwned when another process still has it after `patience`.
         """
         if transfer_id in self._tasks:
             return
-        now = self._clock()
-        epoch = await self._ledger.acquire_lease(Role.PUSHER, transfer_id, self._owner, now, now + LEASE)
-        if epoch is None:
-            raise TransferOwned()
+        deadline = self._clock() + patience
+        while (epoch := await self._acquire(transfer_id)) is None:
+            if self._clock() >= deadline:
+                raise TransferOwned()
+            await self._sleep(_ASK_AGAIN)
         task = asyncio.ensure_future(self._run(transfer_id, epoch))
         self._tasks[transfer_id] = task
         task.add_done_callback(lambda done: self._ended(transfer_id, done))
+
+    async def _acquire(self, transfer_id: str) -> int | None:
+        now = self._clock()
+        epoch = await self._ledger.acquire_lease(Role.PUSHER, transfer_id, self._owner, now, now + LEASE)
+        if epoch is not None:
+            return epoch
+        owner = await self._ledger.lease_owner(Role.PUSHER, transfer_id)
+        if owner is None or not self._is_gone(owner):
+            return None
+        # Killed on this machine: nobody has to wait for its lease to run out.
+        await self._ledger.release_lease(Role.PUSHER, transfer_id, owner)
+        return await self._ledger.acquire_lease(Role.PUSHER, transfer_id, self._owner, now, now + LEASE)
 
     def _ended(self, transfer_id: str, done: asyncio.Task[None]) -> None:
         if self._tasks.get(transfer_id) is done:

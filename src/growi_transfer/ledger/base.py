@@ -185,6 +185,9 @@ class Ledger(Protocol):
     async def renew_lease(self, role: Role, transfer_id: str, owner: str, until: datetime) -> bool:
         """Go on being the owner; False when another one has taken over."""
 
+    async def lease_owner(self, role: Role, transfer_id: str) -> str | None:
+        """Who has the lease, even if it has run out; None when it was released or never taken."""
+
     async def release_lease(self, role: Role, transfer_id: str, owner: str) -> None: ...
 
     async def claim_destination(self, transfer_id: str) -> str:

@@ -120,6 +120,10 @@ class MemoryLedger:
         self._leases[role, transfer_id] = (owner, milliseconds(until))
         return True
 
+    async def lease_owner(self, role: Role, transfer_id: str) -> str | None:
+        holder = self._leases.get((role, transfer_id))
+        return holder[0] if holder is not None else None
+
     async def release_lease(self, role: Role, transfer_id: str, owner: str) -> None:
         holder = self._leases.get((role, transfer_id))
         if holder is not None and holder[0] == owner:

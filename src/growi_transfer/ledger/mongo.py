@@ -128,6 +128,11 @@ class MongoLedger:
         query = {"_id": key(role, transfer_id), "owner": owner}
         return await self._store.update(TRANSFERS, query, {"$set": {"owned_until": milliseconds(until)}})
 
+    async def lease_owner(self, role: Role, transfer_id: str) -> str | None:
+        document = await self._store.get(TRANSFERS, key(role, transfer_id))
+        owner: str | None = (document or {}).get("owner")
+        return owner
+
     async def release_lease(self, role: Role, transfer_id: str, owner: str) -> None:
         query = {"_id": key(role, transfer_id), "owner": owner}
         await self._store.update(TRANSFERS, query, {"$unset": {"owner": "", "owned_until": ""}})

@@ -1,7 +1,9 @@
-"""The memory of this process, as the kernel counts it; a transfer's receipt tells it."""
+"""This process, as the kernel knows it: a name that no other process ever has, and the memory it has used."""
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
 from pathlib import Path
 
@@ -21,3 +23,33 @@ def peak_rss_mib() -> float | None:
         return None
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(used / (1 << 20 if sys.platform == "darwin" else 1 << 10), 1)
+
+
+def process_name() -> str:
+    """Names this process among all machines and all times: host, boot, process id, and when it started."""
+    return f"{_here()}|{os.getpid()}|{_started(os.getpid())}"
+
+
+def is_gone(name: str) -> bool:
+    """Whether the process of this name is known to have ended: it was of this machine and is not there any more."""
+    here, _, rest = name.rpartition("|")
+    here, _, pid = here.rpartition("|")
+    if not pid.isdecimal():
+        return False
+    booted_again = here.split("|")[0] == _here().split("|")[0] and here != _here()
+    return booted_again or (here == _here() and _started(int(pid)) != rest)
+
+
+def _here() -> str:
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return f"{socket.gethostname()}|{boot.read_text().strip() if boot.exists() else ''}"
+
+
+def _started(pid: int) -> str:
+    """When a process started, in ticks since boot (proc(5)); empty when there is none, or where nobody tells."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return "" if Path("/proc/self/stat").exists() else "unknown"
+    # The command, in brackets, may have spaces and brackets in it.
+    return status.rpartition(")")[2].split()[19]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -40,6 +40,10 @@ from growi_transfer.storage.base import Storage
 _log = structlog.get_logger(__name__)
 
 
+PATIENCE = timedelta(seconds=40)
+"""How long a server that starts waits for the lease of one that went silent: longer than a lease lasts."""
+
+
 class KeyStore(Protocol):
     """Where the keys of transfers under way are kept, readable by their owner only."""
 
@@ -53,7 +57,7 @@ class KeyStore(Protocol):
 class JobRunner(Protocol):
     def job(self, transfer_id: str) -> PushJob | None: ...
 
-    async def start(self, transfer_id: str) -> None: ...
+    async def start(self, transfer_id: str, *, patience: timedelta = timedelta()) -> None: ...
 
     async def stop(self, transfer_id: str) -> None: ...
 
@@ -324,7 +328,7 @@ class Pusher:
             )
             if interrupted and self._keys.key(row.id) is not None:
                 try:
-                    await self.runner.start(row.id)
+                    await self.runner.start(row.id, patience=PATIENCE)
                 except TransferError as error:
                     _log.warning("transfer_not_resumed", transfer=row.id, code=code_of(error))
                 else:
