@@ -25,6 +25,8 @@ from growi_transfer.protocol.errors import (
 from growi_transfer.protocol.names import check_collection, check_path, is_operating_state
 from growi_transfer.protocol.wire import JSON_LIMIT, parse
 
+METADATA_LIMIT = JSON_LIMIT
+"""Bytes of all metadata together, because they are all in memory at once."""
 _FOLDER_OF_MONGODUMP = "dump/"
 _OTHER_DATABASES = frozenset({"admin", "config", "local"})
 _BUCKETS = "system.buckets."
@@ -161,9 +163,9 @@ def _with_metadata(source: Source, pairs: dict[str, _Pair]) -> Iterable[tuple[st
         if pair.metadata is None:
             raise ArchiveInvalid(f"The archive has no metadata for {stem[:200]}, so its indexes are not known.")
         total += pair.metadata.size
-        if total > JSON_LIMIT:
-            raise ArchiveTooLarge(f"The metadata of the archive have more than {JSON_LIMIT} bytes.")
-        text = layout.text_of(read_whole(source, pair.metadata, JSON_LIMIT), pair.metadata.name)
+        if total > METADATA_LIMIT:
+            raise ArchiveTooLarge(f"The metadata of the archive have more than {METADATA_LIMIT} bytes.")
+        text = layout.text_of(read_whole(source, pair.metadata, METADATA_LIMIT), pair.metadata.name)
         yield stem, pair, layout.top_level(text)
 
 

@@ -1,6 +1,6 @@
 """Writes an archive of a whole wiki: collections, then attachments, then the manifest and the zip's directory.
 
-Only forwards, in pieces, with flat memory apart from some 200 bytes per attachment. What is packed, hashed and written
+Only forwards, in pieces, with flat memory apart from some 350 bytes per attachment. What is packed, hashed and written
 overlaps with reading the next piece. The layout is in archive/layout.py.
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from tests.fakes.archives import (
 from growi_transfer.archive.reader import ArchiveReader, open_archive
 from growi_transfer.protocol.errors import (
     ArchiveInvalid,
+    ArchiveTooLarge,
     BsonInvalid,
     TransferError,
 )
@@ -139,6 +141,7 @@ def test_a_dump_with_a_collection_that_is_not_right_is_refused(
         ("oplog.bson", "--oplog"),
         ("growi/readme.txt", "does not belong"),
         ("growi/.bson", "does not belong"),
+        ("growi/.metadata.json", "does not belong"),
         ("growi/deep/pages.bson", "does not belong"),
         ("readme.txt", "does not belong"),
         ("attachments/attachment/a.png", "does not belong"),
@@ -193,30 +196,75 @@ def move(old: str, new: str) -> Callable[[dict[str, bytes]], None]:
     return lambda entries: entries.__setitem__(new, entries.pop(old))
 
 
-LIES: dict[str, Callable[[dict[str, bytes]], Any]] = {
+STRUCTURE: dict[str, tuple[str, Callable[[dict[str, bytes]], Any]]] = {
+    "a document lost": ("something else", lambda entries: entries.update({"growi/pages.bson": ONE})),
+    "a collection lost": (
+        "does not have the collections",
+        lambda entries: (entries.pop("growi/pages.bson"), entries.pop("growi/pages.metadata.json")),
+    ),
+    "a collection more": (
+        "does not have the collections",
+        lambda entries: entries.update({"growi/x.bson": b"", "growi/x.metadata.json": METADATA.encode()}),
+    ),
+    "a collection renamed in the manifest": (
+        "does not have the collections",
+        replace("manifest.json", b'"name":"log"', b'"name":"pages"'),
+    ),
+    "a collection twice in the manifest": (
+        "does not have the collections",
+        lambda entries: entries.update(
+            {"manifest.json": entries["manifest.json"].replace(b"}]", b"}," + _last_collection(entries) + b"]", 1)}
+        ),
+    ),
+    "another kind": ("something else", replace("manifest.json", b'"kind":"capped"', b'"kind":"collection"')),
+    "metadata lost": ("no metadata", lambda entries: entries.pop("growi/pages.metadata.json")),
+    "another database": ("does not belong", replace("manifest.json", b'"database":"growi"', b'"database":"other"')),
+    "a file longer": ("attachments that its manifest", replace("attachments/attachment/a", b"one", b"ones")),
+    "a file lost": ("attachments that its manifest", lambda entries: entries.pop("attachments/attachment/a")),
+    "a file more": (
+        "attachments that its manifest",
+        lambda entries: entries.update({"attachments/attachment/c": b""}),
+    ),
+    "a file of another folder": ("attachment/<fileName>", move("attachments/attachment/a", "attachments/other/a")),
+    "a file in a folder of its own": (
+        "does not belong",
+        move("attachments/attachment/a", "attachments/attachment/a/a"),
+    ),
+    "a file elsewhere": ("does not belong", move("attachments/attachment/a", "x/attachment/a")),
+    "a file with a bad name": ("begins or ends", move("attachments/attachment/a", "attachments/attachment/-a")),
+    "two files that differ in case": ("case", move("attachments/attachment/b", "attachments/attachment/A")),
+    "the listing lost": ("lacks attachments.jsonl", lambda entries: entries.pop("attachments.jsonl")),
+    "the listing not known": (
+        "lacks attachments.jsonl",
+        lambda entries: entries.update(
+            {"manifest.json": re.sub(rb'"files_sha256":"\w+"', b'"files_sha256":null', entries["manifest.json"])}
+        ),
+    ),
+    "no listing known and none there": (
+        "lacks attachments.jsonl",
+        lambda entries: (
+            entries.pop("attachments.jsonl"),
+            entries.update(
+                {"manifest.json": re.sub(rb'"files_sha256":"\w+"', b'"files_sha256":null', entries["manifest.json"])}
+            ),
+        ),
+    ),
+    "a newer format": ("newer version", replace("manifest.json", b'"version":1', b'"version":2')),
+    "another format": ("not that of", replace("manifest.json", b"growi-transfer-archive", b"another")),
+    "an unknown field": ("not valid: more", replace("manifest.json", b"{", b'{"more":1,')),
+    "no manifest": ("does not belong", lambda entries: entries.pop("manifest.json")),
+    "a broken manifest": ("not valid", lambda entries: entries.update({"manifest.json": b"{"})),
+    "a manifest that is not text": ("UTF-8", lambda entries: entries.update({"manifest.json": b"\xff"})),
+    "something at the top": ("does not belong", lambda entries: entries.update({"readme.txt": b""})),
+    "half a collection": ("lacks the documents", lambda entries: entries.pop("growi/pages.bson")),
+}
+CONTENT: dict[str, Callable[[dict[str, bytes]], Any]] = {
     "a document changed": replace("growi/pages.bson", b"wiki", b"wikI"),
     "a document of a sequence changed": replace("growi/log.bson", b"wiki", b"wikI"),
     "a sequence in another order": lambda entries: entries.update({"growi/log.bson": TWO + ONE}),
-    "a document lost": lambda entries: entries.update({"growi/pages.bson": ONE}),
     "two documents for one": replace("manifest.json", b'"documents":2', b'"documents":3'),
-    "a collection lost": lambda entries: (entries.pop("growi/pages.bson"), entries.pop("growi/pages.metadata.json")),
-    "a collection more": lambda entries: entries.update(
-        {"growi/x.bson": b"", "growi/x.metadata.json": METADATA.encode()}
-    ),
-    "a collection twice in the manifest": replace("manifest.json", b'"name":"log"', b'"name":"pages"'),
-    "another kind": replace("manifest.json", b'"kind":"capped"', b'"kind":"collection"'),
-    "metadata lost": lambda entries: entries.pop("growi/pages.metadata.json"),
-    "another database": replace("manifest.json", b'"database":"growi"', b'"database":"other"'),
     "a file changed": replace("attachments/attachment/a", b"one", b"onE"),
-    "a file longer": replace("attachments/attachment/a", b"one", b"ones"),
-    "a file lost": lambda entries: entries.pop("attachments/attachment/a"),
-    "a file more": lambda entries: entries.update({"attachments/attachment/c": b""}),
     "a file renamed": move("attachments/attachment/a", "attachments/attachment/c"),
-    "a file of another folder": move("attachments/attachment/a", "attachments/other/a"),
-    "a file in a folder of its own": move("attachments/attachment/a", "attachments/attachment/a/a"),
-    "a file elsewhere": move("attachments/attachment/a", "x/attachment/a"),
-    "a file with a bad name": move("attachments/attachment/a", "attachments/attachment/-a"),
-    "the listing lost": lambda entries: entries.pop("attachments.jsonl"),
     "the listing changed": replace("attachments.jsonl", b'"content_type":""', b'"content_type":"x"'),
     "a line twice": lambda entries: entries.update(
         {"attachments.jsonl": entries["attachments.jsonl"].splitlines(keepends=True)[0] * 2}
@@ -225,16 +273,19 @@ LIES: dict[str, Callable[[dict[str, bytes]], Any]] = {
         {"attachments.jsonl": entries["attachments.jsonl"].splitlines(keepends=True)[0]}
     ),
     "a line cut": replace("attachments.jsonl", b"\n", b""),
+    "a line without an end": lambda entries: entries.update(
+        {"attachments.jsonl": entries["attachments.jsonl"].removesuffix(b"\n")}
+    ),
     "a line too long": replace("attachments.jsonl", b"{", b" " * 70_000 + b"{"),
     "a line without digest": replace("attachments.jsonl", f'"{sha256(b"one").hexdigest()}"'.encode(), b"null"),
-    "a newer format": replace("manifest.json", b'"version":1', b'"version":2'),
-    "another format": replace("manifest.json", b"growi-transfer-archive", b"another"),
-    "an unknown field": replace("manifest.json", b"{", b'{"more":1,'),
-    "no manifest": lambda entries: entries.pop("manifest.json"),
-    "a broken manifest": lambda entries: entries.update({"manifest.json": b"{"}),
-    "a manifest that is not text": lambda entries: entries.update({"manifest.json": b"\xff"}),
-    "something at the top": lambda entries: entries.update({"readme.txt": b""}),
+    "a size in a line": replace("attachments.jsonl", b'"size":3', b'"size":4'),
 }
+
+
+def _last_collection(entries: dict[str, bytes]) -> bytes:
+    """The text of one collection in the manifest."""
+    found = re.findall(rb'\{"name":[^}]*\}', entries["manifest.json"])
+    return bytes(found[-1])
 
 
 def test_an_archive_that_is_packed_again_is_still_good(tmp_path: Path) -> None:
@@ -242,20 +293,30 @@ def test_an_archive_that_is_packed_again_is_still_good(tmp_path: Path) -> None:
     assert asyncio.run(read(path)) == OWN
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_an_archive_that_is_not_what_its_manifest_says_is_refused(tmp_path: Path, lie: str) -> None:
-    path = rewritten(archive_of(OWN, tmp_path / "wiki.zip"), LIES[lie])
+@pytest.mark.parametrize("lie", STRUCTURE)
+def test_what_the_manifest_contradicts_is_refused_on_opening(tmp_path: Path, lie: str) -> None:
+    message, change = STRUCTURE[lie]
+    path = rewritten(archive_of(OWN, tmp_path / "wiki.zip"), change)
+    with pytest.raises(TransferError, match=message):
+        asyncio.run(opened(path))
+
+
+@pytest.mark.parametrize("lie", CONTENT)
+def test_what_the_manifest_contradicts_is_refused_at_the_end_of_reading(tmp_path: Path, lie: str) -> None:
+    path = rewritten(archive_of(OWN, tmp_path / "wiki.zip"), CONTENT[lie])
+    assert asyncio.run(opened(path))
     with pytest.raises(TransferError):
         asyncio.run(read(path))
 
 
-def test_two_files_that_differ_in_case_only_are_refused(tmp_path: Path) -> None:
-    def change(entries: dict[str, bytes]) -> None:
-        move("attachments/attachment/b", "attachments/attachment/A")(entries)
-        replace("attachments.jsonl", b'"b"', b'"A"')(entries)
-
-    path = rewritten(archive_of(OWN, tmp_path / "wiki.zip"), change)
-    with pytest.raises(ArchiveInvalid, match="case"):
+def test_all_metadata_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = archive_of(OWN, tmp_path / "wiki.zip")
+    with zipfile.ZipFile(path) as archive:
+        total = sum(one.file_size for one in archive.infolist() if one.filename.endswith(".metadata.json"))
+    monkeypatch.setattr("growi_transfer.archive.contents.METADATA_LIMIT", total)
+    assert asyncio.run(opened(path))
+    monkeypatch.setattr("growi_transfer.archive.contents.METADATA_LIMIT", total - 1)
+    with pytest.raises(ArchiveTooLarge):
         asyncio.run(opened(path))
 
 
