@@ -227,7 +227,7 @@ STRUCTURE: dict[str, tuple[str, Callable[[dict[str, bytes]], Any]]] = {
     ),
     "a file of another folder": ("attachment/<fileName>", move("attachments/attachment/a", "attachments/other/a")),
     "a file in a folder of its own": (
-        "does not belong",
+        "attachments that its manifest",
         move("attachments/attachment/a", "attachments/attachment/a/a"),
     ),
     "a file elsewhere": ("does not belong", move("attachments/attachment/a", "x/attachment/a")),
