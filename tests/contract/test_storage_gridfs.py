@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from bson import ObjectId
-from tests.fakes.storages import NEW, WAYS, (
+from tests.fakes.storages import (
+    NEW,
+    WAYS,
     Bench,
     content,
     get,
