@@ -29,12 +29,11 @@ def during_copy(monkeypatch: pytest.MonkeyPatch, *steps: Step) -> list[int]:
     sent: list[int] = []
     original = Push._send
 
-    async def send(self: Push, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> RangeRow:
-        stored = await original(self, row, one, raw, before)
+    async def send(self: Push, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> None:
+        await original(self, row, one, raw, before)
         sent.append(one.number)
         if left:
             left.pop(0)()
-        return stored
 
     monkeypatch.setattr(Push, "_send", send)
     return sent

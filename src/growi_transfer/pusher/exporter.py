@@ -24,9 +24,9 @@ from growi_transfer.pusher.catalogue import Catalogue, partition, per_batch
 from growi_transfer.pusher.gate import Gate
 
 Declare = Callable[[Sequence[CollectionRow]], Awaitable[None]]
-Send = Callable[[CollectionRow, RangeRow, RawRange, RangeRow], Awaitable[RangeRow]]
-"""Sends one range and gives the row as it is stored; the last argument is the row before. Raises RangeRestart when
-the collection must begin again."""
+Send = Callable[[CollectionRow, RangeRow, RawRange, RangeRow], Awaitable[None]]
+"""Sends one range and notes in the ledger that it is stored; the last argument is the row before. Raises RangeRestart
+when the collection must begin again."""
 
 _MARKED_AT_ONCE = 200
 
@@ -251,8 +251,7 @@ class Exporter:
             await self._ledger.put_ranges([seen])
             return
         result.sent += 1
-        stored = await self._send(row, replace(seen, state=ItemState.PENDING), raw, one)
-        await self._ledger.put_ranges([stored])
+        await self._send(row, replace(seen, state=ItemState.PENDING), raw, one)
 
     # capped collections: natural order, no snapshots, volumes one after another
 

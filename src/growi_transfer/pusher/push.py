@@ -207,7 +207,7 @@ class Push:
             ),
         )
 
-    async def _send(self, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> RangeRow:
+    async def _send(self, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> None:
         manifest = manifest_of(row, one)
         pieces = await asyncio.to_thread(pack, manifest, raw.documents, deflate=self._link.deflate)
         raw.documents.clear()
@@ -221,11 +221,12 @@ class Push:
                 raise RangeRestart from None
             raise
         self._link.note(size, time.monotonic() - started - float(answer.get("seconds", 0)))
+        # The ledger first: what is shown as done must still be done after a crash.
+        await self._ledger.put_ranges([replace(one, state=ItemState.STORED, tries=one.tries + 1)])
         held = before if before.state is ItemState.STORED else replace(before, documents=0, bytes=0)
         self._board.apply(
             Role.PUSHER, self._id, DocumentsStored(one.documents - held.documents, one.bytes - held.bytes, size)
         )
-        return replace(one, state=ItemState.STORED, tries=one.tries + 1)
 
     # proof and commit
 
