@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 import zipfile
@@ -14,15 +15,14 @@ from typing import Any
 import pytest
 from tests.fakes.archives import (
     CAPPED,
+    LARGE,
     METADATA,
     ONE,
     TWO,
-    Memory,
     Wiki,
     archive_of,
     attachment,
     read,
-    write,
 )
 
 from growi_transfer.archive.reader import ArchiveReader, open_archive
@@ -30,6 +30,7 @@ from growi_transfer.protocol.errors import (
     ArchiveInvalid,
     ArchiveTooLarge,
     BsonInvalid,
+    DigestMismatch,
     TransferError,
 )
 
@@ -266,19 +267,19 @@ CONTENT: dict[str, Callable[[dict[str, bytes]], Any]] = {
     "a file changed": replace("attachments/attachment/a", b"one", b"onE"),
     "a file renamed": move("attachments/attachment/a", "attachments/attachment/c"),
     "the listing changed": replace("attachments.jsonl", b'"content_type":""', b'"content_type":"x"'),
-    "a line twice": lambda entries: entries.update(
-        {"attachments.jsonl": entries["attachments.jsonl"].splitlines(keepends=True)[0] * 2}
-    ),
-    "a line lost": lambda entries: entries.update(
-        {"attachments.jsonl": entries["attachments.jsonl"].splitlines(keepends=True)[0]}
-    ),
-    "a line cut": replace("attachments.jsonl", b"\n", b""),
-    "a line without an end": lambda entries: entries.update(
-        {"attachments.jsonl": entries["attachments.jsonl"].removesuffix(b"\n")}
-    ),
-    "a line too long": replace("attachments.jsonl", b"{", b" " * 70_000 + b"{"),
-    "a line without digest": replace("attachments.jsonl", f'"{sha256(b"one").hexdigest()}"'.encode(), b"null"),
-    "a size in a line": replace("attachments.jsonl", b'"size":3', b'"size":4'),
+}
+LISTING: dict[str, tuple[str, Callable[[list[bytes]], list[bytes]]]] = {
+    "a line twice": ("does not fit", lambda lines: [lines[0], lines[0], lines[1]]),
+    "a line lost": ("does not name", lambda lines: lines[:1]),
+    "a line cut": ("not valid", lambda lines: [lines[0][:-9] + b"\n", lines[1]]),
+    "a line without an end": ("does not end", lambda lines: [lines[0], lines[1][:-1]]),
+    "an empty line": ("not valid", lambda lines: [*lines, b"\n"]),
+    "a line too long": ("too long", lambda lines: [b" " * 70_000 + lines[0], lines[1]]),
+    "a line much too long": ("too long", lambda lines: [b" " * 3_000_000 + lines[0], lines[1]]),
+    "a line without digest": ("does not fit", lambda lines: [re.sub(rb'"\w{64}"', b"null", lines[0]), lines[1]]),
+    "a size in a line": ("does not fit", lambda lines: [lines[0].replace(b'"size":3', b'"size":4'), lines[1]]),
+    "a file that is not there": ("does not fit", lambda lines: [lines[0].replace(b'"a"', b'"c"'), lines[1]]),
+    "a file of another folder": ("does not fit", lambda lines: [lines[0].replace(b"true", b"false"), lines[1]]),
 }
 
 
@@ -309,6 +310,21 @@ def test_what_the_manifest_contradicts_is_refused_at_the_end_of_reading(tmp_path
         asyncio.run(read(path))
 
 
+@pytest.mark.parametrize("lie", LISTING)
+def test_a_listing_that_does_not_fit_is_refused_even_if_the_manifest_announces_it(tmp_path: Path, lie: str) -> None:
+    message, change = LISTING[lie]
+
+    def relist(entries: dict[str, bytes]) -> None:
+        before = sha256(entries["attachments.jsonl"]).hexdigest().encode()
+        entries["attachments.jsonl"] = b"".join(change(entries["attachments.jsonl"].splitlines(keepends=True)))
+        after = sha256(entries["attachments.jsonl"]).hexdigest().encode()
+        replace("manifest.json", before, after)(entries)
+
+    path = rewritten(archive_of(OWN, tmp_path / "wiki.zip"), relist)
+    with pytest.raises(ArchiveInvalid, match=message):
+        asyncio.run(read(path))
+
+
 def test_all_metadata_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = archive_of(OWN, tmp_path / "wiki.zip")
     with zipfile.ZipFile(path) as archive:
@@ -320,25 +336,36 @@ def test_all_metadata_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.
         asyncio.run(opened(path))
 
 
-def test_a_file_that_does_not_fit_the_step_is_told_alone(tmp_path: Path) -> None:
-    async def run(archive: ArchiveReader) -> list[bytes | TransferError]:
-        (page,) = [page async for page in archive.files()]
-        lie = page[1].model_copy(update={"sha256": "0" * 64})
-        return await archive.read_files([*page, lie, attachment(9, b"")], 3)
+def test_a_file_that_is_not_good_is_told_alone(tmp_path: Path) -> None:
+    async def run() -> list[bytes | TransferError]:
+        async with open_archive(archive_of_own) as archive:
+            (page,) = [page async for page in archive.files()]
+            digest = page[1].model_copy(update={"sha256": "0" * 64})
+            size = page[1].model_copy(update={"size": 2})
+            with pytest.raises(DigestMismatch):
+                assert [piece async for piece in archive.read_file(digest)] == [b"two"]
+            with pytest.raises(ArchiveInvalid):
+                archive.read_file(size)
+            found = await archive.read_files([page[0], digest, size, attachment(9, b""), page[1]], 3)
+            return found + await archive.read_files(page, 2)
 
-    async def use() -> list[bytes | TransferError]:
-        async with open_archive(archive_of_path) as archive:
-            return await run(archive)
+    archive_of_own = archive_of(OWN, tmp_path / "wiki.zip")
+    found = asyncio.run(run())
+    assert (found[0], found[4]) == (b"one", b"two")
+    errors = (DigestMismatch, ArchiveInvalid, ArchiveInvalid, ArchiveTooLarge, ArchiveTooLarge)
+    for error, kind in zip(found[1:4] + found[5:], errors, strict=True):
+        assert isinstance(error, kind)
 
-    archive_of_path = tmp_path / "wiki.zip"
-    sink = Memory()
 
-    async def make() -> None:
-        await write(OWN, sink)
-        archive_of_path.write_bytes(sink.body)
+def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path: Path) -> None:
+    path = archive_of(LARGE, tmp_path / "wiki.zip", deflate=False)
 
-    asyncio.run(make())
-    first, second, third, fourth = asyncio.run(use())
-    assert (first, second) == (b"one", b"two")
-    assert isinstance(third, TransferError)
-    assert isinstance(fourth, ArchiveInvalid)
+    async def run() -> None:
+        async with open_archive(path) as archive:
+            (pages,) = [one for one in archive.contents.collections if one.name == "pages"]
+            os.truncate(path, 100)
+            async for _ in archive.documents(pages):
+                pass
+
+    with pytest.raises(ArchiveInvalid, match="truncated"):
+        asyncio.run(run())

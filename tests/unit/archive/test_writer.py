@@ -25,6 +25,7 @@ from growi_transfer.archive.layout import ArchiveManifest
 from growi_transfer.archive.sink import FileSink, new_file
 from growi_transfer.archive.writer import SMALL_ENTRY, ArchiveWriter
 from growi_transfer.protocol.errors import (
+    ArchiveInvalid,
     ArchiveTooLarge,
     BsonInvalid,
     CollectionIllegal,
@@ -97,6 +98,17 @@ def test_what_fails_before_it_is_written_can_be_left_out(tmp_path: Path) -> None
 
     asyncio.run(run())
     assert asyncio.run(read(tmp_path / "wiki.zip")) == Wiki(files={"a.png": b"a"})
+
+
+def test_a_collection_is_written_once() -> None:
+    async def run() -> None:
+        writer = ArchiveWriter(Memory(), database="growi")
+        for name in ("pages", "Pages"):
+            await writer.add_collection(name, "collection", METADATA, each([ONE]))
+        with pytest.raises(ArchiveInvalid, match="two entries"):
+            await writer.add_collection("pages", "collection", METADATA, each([ONE]))
+
+    asyncio.run(run())
 
 
 def test_a_batch_that_is_not_whole_documents_is_refused() -> None:
