@@ -7,16 +7,18 @@ import asyncio
 import contextlib
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.storage_faults import FailingCalls, read_only, small_disk
+from tests.fakes.storage_faults import FailingCalls, mounted, read_only, small_disk
 from tests.fakes.storages import (
     NEW,
     OLD,
@@ -28,6 +30,7 @@ from tests.fakes.storages import (
     get,
     listed,
     pieces,
+    put,
     write_bundle,
     write_one,
     write_parts,
@@ -269,6 +272,57 @@ async def test_an_admin_tidies_up_below_us(local: Bench) -> None:
     (local.root / ".growi-transfer").rmdir()
     await write_bundle(local.storage)
     assert await get(local.storage, "attachment/a") == NEW
+
+
+@pytest.mark.parametrize("last", ["bundle", "bundle without syncfs", "one", "parts", "sync", "move"])
+async def test_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str) -> None:
+    """A copy of the raw disk, made while it is in use, is what a power cut would leave: all that we said is there."""
+    disk, copy, folder = tmp_path / "disk", tmp_path / "copy", tmp_path / "mounted"
+    folder.mkdir()
+    with disk.open("wb") as file:
+        file.truncate(64 << 20)
+    if shutil.which("mkfs.ext4") is None or subprocess.run(["mkfs.ext4", "-q", str(disk)], check=False).returncode:
+        pytest.skip("mkfs.ext4 is needed to make a disk")
+    if last == "bundle without syncfs":
+        monkeypatch.setattr(local_durable, "_LIBC", None)
+    want = {"attachment/a": OLD}
+    with mounted(folder, ["-o", "loop", str(disk)]) as is_real:
+        if not is_real:
+            pytest.skip("only root may mount a disk, and only where there are loop devices")
+        storage = LocalStorage(folder)
+        await put(storage, "attachment/a", OLD)
+        if last == "one":
+            await put(storage, "user/b", NEW)
+            want["user/b"] = NEW
+        elif last == "parts":
+            await write_parts(storage)
+            want["attachment/a"] = NEW
+        elif last == "sync":
+            upload = await storage.partial("attachment/a", "id")
+            await upload.write(NEW)
+            assert await upload.sync() == len(NEW)
+        elif last == "move":
+            await storage.move("attachment/a", ".growi-transfer/former/1/a")
+            want = {".growi-transfer/former/1/a": OLD}
+        else:
+            files = [SmallFile(f"user/{n:02}", content(20_000, n)) for n in range(40)]
+            assert await storage.write_many(files) == [None] * 40
+            want.update({file.path: bytes(file.data) for file in files})
+        shutil.copyfile(disk, copy)
+        if last == "sync":
+            await upload.close()
+        await storage.close()
+    with mounted(folder, ["-o", "loop", str(copy)]) as is_real:
+        assert is_real
+        storage = LocalStorage(folder)
+        for path, data in want.items():
+            assert await get(storage, path) == data
+        if last == "sync":
+            upload = await storage.partial("attachment/a", "id")
+            assert upload.offset == len(NEW)
+            assert await upload.sha256() == sha256(NEW).digest()
+            await upload.close()
+        await storage.close()
 
 
 @pytest.mark.parametrize("how", ["syncfs", "fsync"])

@@ -77,6 +77,8 @@ class AttachmentSender:
         self._gate = gate
         self._transfer_id = transfer_id
         self._accepts = accepts
+        self._counted: dict[str, int] = {}
+        """Bytes shown of large files under way, by attachment id."""
 
     async def run(self) -> int:
         """Look at every attachment document and send what is missing; how many there were. May be run again.
@@ -211,6 +213,7 @@ class AttachmentSender:
                 raise
             await self._fail([replace(source, error=error)])
             return
+        self._counted.pop(source.row.attachment_id, None)
         await self._stored([replace(source.row, digest=digest)], counted=True)
 
     async def _send_from_offset(self, source: Source) -> bytes:
@@ -222,8 +225,15 @@ class AttachmentSender:
             source.row.path,
             source.file,
             chunk_bytes=CHUNK_BYTES,
-            on_durable=lambda size: self._board.apply(Role.PUSHER, self._transfer_id, FileBytesStored(size, size)),
+            on_durable=lambda offset: self._count(source.row.attachment_id, offset),
         )
+
+    def _count(self, attachment_id: str, durable: int) -> None:
+        """Show a large file's bytes once, however often it is begun and wherever it goes on."""
+        gained = durable - self._counted.get(attachment_id, 0)
+        self._counted[attachment_id] = durable
+        if gained:
+            self._board.apply(Role.PUSHER, self._transfer_id, FileBytesStored(gained, max(0, gained)))
 
     # rows
 

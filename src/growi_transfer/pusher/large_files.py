@@ -25,12 +25,13 @@ async def send_large(
     """Send a file from the offset at which the destination is; its digest. May be called again after any failure.
 
     The file is always read from its beginning, because the digest is that of what is sent as a whole. `on_durable`
-    hears the bytes that became durable over there. Raises FileNotFound, SizeMismatch when the file changes its size,
+    hears how many bytes are durable over there, each time that is known. Raises FileNotFound, SizeMismatch when the file changes its size,
     and the peer's errors.
     """
     state = await peer.upload_state(transfer_id, file.id)
     known = state is not None and state.length == file.size
     offset = state.offset if state is not None and known else 0
+    on_durable(offset)
     hasher = sha256()
     reader = _Reader(storage.open(path), hasher.update)
     async for _ in reader.take(offset):
@@ -47,7 +48,7 @@ async def send_large(
             complete=False,
             file=file if first else None,
         )
-        on_durable(sent.offset - offset)
+        on_durable(sent.offset)
         offset, first = sent.offset, False
     if not await reader.at_end():
         raise SizeMismatch("The file became longer while it was read.")
