@@ -100,7 +100,8 @@ class LocalPartialUpload:
                 os.ftruncate(self._fd, self._offset)
             offset, fd = self._offset, os.dup(self._fd)
         try:
-            os.fdatasync(fd)
+            # Not every system has fdatasync.
+            getattr(os, "fdatasync", os.fsync)(fd)
         finally:
             os.close(fd)
         return offset
