@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -40,7 +41,7 @@ def zlib_without_end(data: bytes) -> bytes:
 def test_entries_are_read() -> None:
     parts = [Part("a", b"one"), Part("b/c", TEXT, deflate=True), Part("d", b""), Part("e", b"", deflate=True)]
     assert contents(build(parts)) == {"a": b"one", "b/c": TEXT, "d": b"", "e": b""}
-    assert contents(build([])) == {}
+    assert contents(build([])) == contents(build([], wide={})) == {}
 
 
 def test_folders_are_passed_over() -> None:
@@ -285,6 +286,21 @@ def test_limits_are_absolute() -> None:
         contents(body, max_entries=9)
     with pytest.raises(ArchiveTooLarge):
         contents(body, max_bytes=9_999)
+
+
+def test_unpacking_stops_at_the_first_byte_too_many() -> None:
+    source = MemorySource(build([Part("a", b"one", deflate=True, stored_as=deflated(bytes(64 << 20)))]))
+    (entry,) = read_directory(source, max_entries=1, max_bytes=3)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveInvalid, match="size"):
+            read_whole(source, entry, 3)
+        with pytest.raises(ArchiveInvalid, match="size"):
+            list(read_pieces(source, entry))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 << 20
 
 
 def test_no_piece_is_longer_than_a_chunk() -> None:
