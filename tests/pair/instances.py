@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,11 +182,16 @@ async def serving(services: wiring.Services, settings: Settings) -> AsyncIterato
 
 @contextlib.asynccontextmanager
 async def open_pair(
-    folder: Path, source: tuple[str, str], destination: tuple[str, str], **more: str
+    folder: Path,
+    source: tuple[str, str],
+    destination: tuple[str, str],
+    *,
+    of_source: Mapping[str, str] | None = None,
+    of_destination: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Pair]:
-    """Both instances. `source` and `destination`: (URI, database name). `more`: settings of both."""
-    here = settings_of(folder / "source", with_database(*source), **more)
-    there = settings_of(folder / "destination", with_database(*destination), **more)
+    """Both instances. `source` and `destination`: (URI, database name). `of_…`: more settings of one."""
+    here = settings_of(folder / "source", with_database(*source), **(of_source or {}))
+    there = settings_of(folder / "destination", with_database(*destination), **(of_destination or {}))
     async with contextlib.AsyncExitStack() as stack:
         clients: Sequence[MongoClient[dict[str, Any]]] = [
             stack.enter_context(MongoClient[dict[str, Any]](uri)) for uri in (source[0], destination[0])

@@ -113,32 +113,33 @@ class Exporter:
         while todo:
             async with self._database.snapshot(result.marker) as snapshot:
                 result.one_moment = result.one_moment and snapshot is not None
-                try:
-                    await self._read_all(todo, snapshot, result)
-                    break
-                except* SnapshotExpired:
-                    # Go on at a newer moment; the pass as a whole is then of no single one.
-                    result.one_moment = False
-                    result.marker += "+"
+                await self._read_all(todo, snapshot, result)
+            if todo:
+                # The snapshot ran out: go on at a newer moment; the pass as a whole is then of no single one.
+                result.one_moment = False
+                result.marker += "+"
         rows_after, result.catalogue_changed = await self.catalogue()
-        if result.restarted:
-            for row in rows_after:
-                if row.number in result.restarted:
-                    await self._catalogue.renumber(row)
+        for row in rows_after:
+            if row.number in result.restarted:
+                await self._catalogue.renumber(row)
         return result
 
     async def _read_all(self, todo: list[CollectionRow], snapshot: Snapshot | None, result: Pass) -> None:
-        while todo:
-            row = todo[0]
-            try:
-                async with asyncio.TaskGroup() as group:
+        """Read the collections, one after the other, and take those that are done from the list; ranges of several
+        may be in flight. Leaves some in the list when the snapshot has run out."""
+        async with asyncio.TaskGroup() as group:
+            while todo:
+                row = todo[0]
+                try:
                     if row.kind == "capped":
-                        await self._read_capped(row, result, group)
+                        await self._read_capped(row, result)
                     else:
                         await self._read(row, snapshot, result, group)
-            except* RangeRestart:
-                result.restarted.add(row.number)
-            todo.pop(0)
+                except RangeRestart:
+                    result.restarted.add(row.number)
+                except SnapshotExpired:
+                    return
+                todo.pop(0)
 
     # ordinary collections
 
@@ -155,6 +156,8 @@ class Exporter:
         if not any(one.maximum is None for one in held):
             frontier = max(held, key=lambda one: one.number).maximum if held else None
             async for raw in self._cut(row, frontier, None, snapshot):
+                if row.number in result.restarted:
+                    return
                 fresh = self._row(row, number, raw)
                 if raw.maximum is None and not raw.documents and number == 0:
                     # An empty collection: nothing to send, but the range is known and will be read again.
@@ -235,6 +238,8 @@ class Exporter:
         async def settle() -> None:
             try:
                 await self._settle(row, one, raw, result)
+            except RangeRestart:
+                result.restarted.add(row.number)
             finally:
                 self._gate.release()
 
@@ -255,7 +260,7 @@ class Exporter:
 
     # capped collections: natural order, no snapshots, volumes one after another
 
-    async def _read_capped(self, row: CollectionRow, result: Pass, group: asyncio.TaskGroup) -> None:
+    async def _read_capped(self, row: CollectionRow, result: Pass) -> None:
         held = [held async for held in self._ledger.ranges(Role.PUSHER, self._transfer_id, row.number)]
         number = 0
         equal = True

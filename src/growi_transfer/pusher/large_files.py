@@ -25,8 +25,8 @@ async def send_large(
     """Send a file from the offset at which the destination is; its digest. May be called again after any failure.
 
     The file is always read from its beginning, because the digest is that of what is sent as a whole. `on_durable`
-    hears how many bytes are durable over there, each time that is known. Raises FileNotFound, SizeMismatch when the file changes its size,
-    and the peer's errors.
+    hears how many bytes are durable over there, each time that is known. Raises FileNotFound, SizeMismatch when the
+    file changes its size, and the peer's errors.
     """
     state = await peer.upload_state(transfer_id, file.id)
     known = state is not None and state.length == file.size

@@ -9,8 +9,7 @@ from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.protocol.errors import TransferError, code_of
 from growi_transfer.protocol.names import attachment_path
 from growi_transfer.protocol.wire import AttachmentFile
-
-OWN_FOLDER = ".growi-transfer"
+from growi_transfer.storage.paths import OWN_FOLDER
 
 
 def aside_path(transfer_id: str, path: str) -> str:
