@@ -40,6 +40,8 @@ OPERATING_STATE = frozenset(
 
 # With spaces before the extension too, as Windows reads them.
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(\.|\Z)", re.IGNORECASE)
+_USUAL = re.compile(r"[0-9a-f]{32}(\.[a-z0-9]{1,16})?")
+"""What GROWI makes. It passes every check below, and nearly every name is one."""
 _TRANSFER_ID = re.compile(r"[0-9a-f]{32}")
 _ATTACHMENT_ID = re.compile(r"[0-9a-f]{24}")
 _SHOWN = 80
@@ -77,6 +79,8 @@ def check_collection(name: object) -> str:
 
 def check_file_name(name: object) -> str:
     """A file name that can be one path segment in every storage, and is only itself. Raises NameIllegal."""
+    if isinstance(name, str) and _USUAL.fullmatch(name):
+        return name
     if not isinstance(name, str) or not name:
         raise NameIllegal("The fileName must be a text that is not empty.")
     try:

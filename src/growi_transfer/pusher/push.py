@@ -148,7 +148,8 @@ class Push:
             if final is True and await self._has_all_files(seen):
                 break
             result = await self._exporter.run(self._marker(), only_capped=only_capped)
-            seen = await self._files()
+            if not only_capped:
+                seen = await self._files()
             only_capped = result.is_final_but_for_capped
             final = result.is_final or result.is_quiet or (None if only_capped else False)
         else:
