@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 from growi_transfer import __version__
 from growi_transfer.cli import export, key, push, serve, transfers
 from growi_transfer.cli.exits import ExitCode
-from growi_transfer.cli.memory import bound_arenas
+from growi_transfer.cli.memory import bound_arenas, spare_collector
 from growi_transfer.cli.output import Output, silence
 from growi_transfer.cli.session import Interrupted, OpenServices, Services, Session, UsageFault, session_of
 from growi_transfer.protocol.errors import (
@@ -154,6 +154,7 @@ def run(
 
 def main() -> None:
     bound_arenas()
+    spare_collector()
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -6,18 +6,21 @@ means changing the imports and the two cursor loops below.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import errors as driver
 from pymongo.uri_parser import parse_uri
 
+from growi_transfer.mongo.raw_reply import Batch, batch_of
 from growi_transfer.protocol.errors import (
     DatabaseFull,
     DatabaseRefused,
@@ -40,6 +43,8 @@ BOUNDS: CodecOptions[RawBSONDocument] = CodecOptions(
 )
 """How an `_id` that serves as a bound becomes a value that encodes to the same bytes again."""
 
+_UNDECODED: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+
 _MAJORITY = {"w": "majority", "j": True}
 _SNAPSHOT_GONE = {239, 246, 71}  # SnapshotTooOld, SnapshotUnavailable, and a node that lost its history
 _OUT_OF_SPACE = {14031, 28}
@@ -47,12 +52,20 @@ _NOT_STORABLE = {2, 9, 15, 22, 52, 53, 57, 10334, 17280, 17419, 17420, 51003}
 _CONNECT_MS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Snapshot:
-    """One moment of the database at which several reads may be made. Not for concurrent use."""
+    """One moment of the database at which any number of reads may be made: that of the first of them.
 
-    session: Any
+    The server keeps it for 300 seconds by default (`minSnapshotHistoryWindowInSeconds`).
+    """
+
     marker: str
+    at_cluster_time: Any = None
+
+    def read_concern(self) -> dict[str, Any]:
+        """What a command needs to be read at this moment."""
+        at = {} if self.at_cluster_time is None else {"atClusterTime": self.at_cluster_time}
+        return {"level": "snapshot", **at}
 
 
 @contextmanager
@@ -171,51 +184,58 @@ class Database:
         query: Mapping[str, Any] | None = None,
         projection: Mapping[str, Any] | None = None,
         limit: int = 0,
-    ) -> AsyncIterator[bytes]:
-        """Documents in `_id` order (or natural order), as concatenated raw BSON, one value per server batch.
+    ) -> AsyncIterator[list[memoryview]]:
+        """Raw documents in `_id` order (or natural order), one list for each batch of the server's. The views keep
+        the whole batch alive.
 
         `minimum` (inclusive) and `maximum` (exclusive) are `_id` values, wrapped in a one-element tuple. They are
         index bounds and so compare across all BSON types. Raises SnapshotExpired when the snapshot is too old.
         """
-        options: dict[str, Any] = {"session": snapshot.session} if snapshot else {}
-        if projection is not None:
-            options["projection"] = projection
-        cursor = self._database[collection].find_raw_batches(
-            query or {},
-            batch_size=batch_documents,
-            limit=limit,
-            hint=[("$natural", 1)] if natural else [("_id", 1)],
-            **options,
-        )
+        command: dict[str, Any] = {"find": collection, "filter": query or {}, "batchSize": batch_documents}
+        command["hint"] = {"$natural": 1} if natural else {"_id": 1}
         if not natural:
-            cursor = cursor.sort([("_id", 1)])
+            command["sort"] = {"_id": 1}
+        if projection is not None:
+            command["projection"] = projection
+        if limit:
+            command["limit"] = limit
         if minimum is not None:
-            cursor = cursor.min([("_id", minimum[0])])
+            command["min"] = {"_id": minimum[0]}
         if maximum is not None:
-            cursor = cursor.max([("_id", maximum[0])])
+            command["max"] = {"_id": maximum[0]}
+        if snapshot is not None:
+            command["readConcern"] = snapshot.read_concern()
+        # `getMore` has to be in the session of its `find`.
+        with translated():
+            session = await self._client.start_session()
+        batch = Batch(0, None, [])
         try:
             while True:
                 with translated():
-                    batch: bytes | None = await anext(cursor, None)
-                if batch is None:
+                    reply = await self._database.command(command, codec_options=_UNDECODED, session=session)
+                batch = await asyncio.to_thread(batch_of, reply)
+                if snapshot is not None and snapshot.at_cluster_time is None:
+                    snapshot.at_cluster_time = batch.at_cluster_time
+                del reply
+                if batch.documents:
+                    yield batch.documents
+                if not batch.cursor_id:
                     return
-                if batch:
-                    yield batch
+                command = {
+                    "getMore": Int64(batch.cursor_id),
+                    "collection": collection,
+                    "batchSize": batch_documents,
+                }
         finally:
-            await cursor.close()
-
-    @asynccontextmanager
-    async def snapshot(self, marker: str) -> AsyncIterator[Snapshot | None]:
-        """A moment to read at, or None where the server has no snapshots (it is no replica set)."""
-        if not self.is_replica_set or self.major_version < (5, 0):
-            yield None
-            return
-        with translated():
-            session = await self._client.start_session(snapshot=True)
-        try:
-            yield Snapshot(session, marker)
-        finally:
+            if batch.cursor_id:
+                with suppress(driver.PyMongoError):
+                    kill = {"killCursors": collection, "cursors": [Int64(batch.cursor_id)]}
+                    await self._database.command(kill, session=session)
             await session.end_session()
+
+    def snapshot(self, marker: str) -> Snapshot | None:
+        """A moment to read at, or None where the server has no snapshots (it is no replica set)."""
+        return Snapshot(marker) if self.is_replica_set and self.major_version >= (5, 0) else None
 
     async def close(self) -> None:
         """Close all connections."""

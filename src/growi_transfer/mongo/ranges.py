@@ -7,7 +7,7 @@ type only. `_id`s are never compared in Python: their order is the server's, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeAlias
@@ -18,7 +18,6 @@ from bson.raw_bson import RawBSONDocument
 
 from growi_transfer.mongo.client import BOUNDS, Database, Snapshot
 from growi_transfer.protocol.digest import combine, ordered_digest, set_digest
-from growi_transfer.protocol.documents import split
 from growi_transfer.protocol.elements import id_document, id_first
 from growi_transfer.protocol.wire import RANGE_BYTES
 
@@ -73,8 +72,8 @@ async def read(
     natural: bool = False,
     projection: Mapping[str, Any] | None = None,
     limit: int = 0,
-) -> AsyncIterator[bytes]:
-    """Raw batches of everything from `minimum` (inclusive) to `maximum` (exclusive); of at least the first `limit`
+) -> AsyncIterator[list[memoryview]]:
+    """Raw documents of everything from `minimum` (inclusive) to `maximum` (exclusive); of at least the first `limit`
     documents, if it is not 0."""
     if minimum != AT_THE_END:
         async for batch in database.raw_batches(
@@ -118,7 +117,7 @@ async def cut(
     async for batch in read(
         database, collection, minimum, maximum, per_batch=per_batch, snapshot=snapshot, natural=natural
     ):
-        found, moved = await asyncio.to_thread(_documents, batch, natural)
+        found, moved = (batch, 0) if natural else await asyncio.to_thread(_id_first, batch)
         for document in found:
             if documents and size + len(document) > target:
                 high = None if natural else id_document(document)
@@ -130,16 +129,12 @@ async def cut(
     yield RawRange(low, None if natural else maximum, documents, size, normalised)
 
 
-def _documents(batch: bytes, natural: bool) -> tuple[list[bytes | memoryview], int]:
-    moved = 0
-    documents: list[bytes | memoryview] = []
-    for document in split(batch):
-        first: bytes | memoryview = document
-        if not natural and bytes(document[5:9]) != _ID:
-            first = id_first(document)
-            moved += first is not document
-        documents.append(first)
-    return documents, moved
+def _id_first(batch: Sequence[memoryview]) -> tuple[Sequence[_Bytes | memoryview], int]:
+    """The documents with `_id` at the front of each, as nearly all have it, and how many had not."""
+    if all(bytes(document[5:9]) == _ID for document in batch):
+        return batch, 0
+    documents = [id_first(document) for document in batch]
+    return documents, sum(new is not old for new, old in zip(documents, batch, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +175,9 @@ async def digest_collection(
         # One batch is hashed while the server prepares the next.
         if pending is not None:
             digests.append(await pending)
-        found = split(batch)
-        documents += len(found)
-        size += len(batch)
-        hashed = asyncio.to_thread(set_digest if chain is None else chain.feed, found)
+        documents += len(batch)
+        size += sum(map(len, batch))
+        hashed = asyncio.to_thread(set_digest if chain is None else chain.feed, batch)
         pending = asyncio.ensure_future(hashed)
     if pending is not None:
         digests.append(await pending)

@@ -9,7 +9,6 @@ from bson.raw_bson import RawBSONDocument
 
 from growi_transfer.mongo.client import BOUNDS, Database, not_storable
 from growi_transfer.mongo.ranges import read
-from growi_transfer.protocol.documents import split
 from growi_transfer.protocol.elements import id_document
 from growi_transfer.protocol.errors import DatabaseRefused, DocumentNotStorable, RangeMismatch
 
@@ -134,7 +133,7 @@ async def _ids_between(
         async for batch in read(
             database, collection, minimum, maximum, per_batch=_DELETE_IDS, projection={"_id": 1}, limit=_DELETE_IDS
         ):
-            ids += [RawBSONDocument(bytes(document), BOUNDS)["_id"] for document in split(batch)]
+            ids += [RawBSONDocument(bytes(document), BOUNDS)["_id"] for document in batch]
             if len(ids) >= _DELETE_IDS:
                 break
     except DatabaseRefused as error:

@@ -36,16 +36,16 @@ async def export_archive(
     before = _moving(await list_collections(database), exclude_collections)
     async with new_file(path) as sink:
         writer = ArchiveWriter(sink, database=database.name)
-        async with database.snapshot("export") as snapshot:
-            for info in before:
-                try:
-                    await writer.add_collection(
-                        info.name, _kind(info), info.metadata, _batches(database, info, snapshot), uuid=info.uuid
-                    )
-                except SnapshotExpired as error:
-                    raise SourceChanged(
-                        "The database is too large to be read at one moment; move it with `push` instead."
-                    ) from error
+        snapshot = database.snapshot("export")
+        for info in before:
+            try:
+                await writer.add_collection(
+                    info.name, _kind(info), info.metadata, _batches(database, info, snapshot), uuid=info.uuid
+                )
+            except SnapshotExpired as error:
+                raise SourceChanged(
+                    "The database is too large to be read at one moment; move it with `push` instead."
+                ) from error
         after = _moving(await list_collections(database), exclude_collections)
         if [(info.name, info.uuid, info.metadata) for info in before] != [
             (info.name, info.uuid, info.metadata) for info in after
@@ -88,7 +88,7 @@ async def _batches(database: Database, info: CollectionInfo, snapshot: Snapshot 
         snapshot=None if capped else snapshot,
         natural=capped,
     ):
-        yield batch
+        yield b"".join(batch)
 
 
 async def _add_files(database: Database, storage: Storage, writer: ArchiveWriter) -> int:

@@ -111,9 +111,9 @@ class Exporter:
         await self._declare(rows)
         todo = [row for row in rows if (row.kind == "capped" if only_capped else row.kind != "view")]
         while todo:
-            async with self._database.snapshot(result.marker) as snapshot:
-                result.one_moment = result.one_moment and snapshot is not None
-                await self._read_all(todo, snapshot, result)
+            snapshot = self._database.snapshot(result.marker)
+            result.one_moment = result.one_moment and snapshot is not None
+            await self._read_all(todo, snapshot, result)
             if todo:
                 # The snapshot ran out: go on at a newer moment; the pass as a whole is then of no single one.
                 result.one_moment = False

@@ -24,7 +24,6 @@ from growi_transfer.protocol.compatibility import (
     UnsupportedCollection,
     judge,
 )
-from growi_transfer.protocol.documents import split
 from growi_transfer.protocol.errors import NameIllegal
 from growi_transfer.protocol.growi_config import InstanceConfig, merge
 from growi_transfer.protocol.growi_info import GrowiInfo
@@ -163,7 +162,7 @@ class Preflight:
         async for batch in self._database.raw_batches(
             "attachments", batch_documents=PLAN_FILES, projection={"page": 1, "fileName": 1}
         ):
-            for document in split(batch):
+            for document in batch:
                 value = bson.decode(document, DECODED)
                 try:
                     paths.append(attachment_path(value.get("fileName"), has_page=value.get("page") is not None))

@@ -10,7 +10,6 @@ import bson
 
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.mongo.client import DECODED, Database
-from growi_transfer.protocol.documents import split
 from growi_transfer.protocol.errors import FileNotFound, NameIllegal, TransferError
 from growi_transfer.protocol.names import attachment_path
 from growi_transfer.protocol.wire import PLAN_FILES, AttachmentFile
@@ -41,7 +40,7 @@ class SourceFiles:
         """Every attachment, in `_id` order, with the row it has or gets; at most PLAN_FILES at a time."""
         found: list[dict[str, Any]] = []
         async for batch in self._database.raw_batches("attachments", batch_documents=PLAN_FILES, projection=_FIELDS):
-            for document in split(batch):
+            for document in batch:
                 found.append(bson.decode(document, DECODED))
                 if len(found) == PLAN_FILES:
                     yield await self._describe(found)
