@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-BUDGETS = {"unit": 90, "contract": 90, "mongo": 90, "pair": 150, "faults": 180, "e2e": 210}
+BUDGETS = {"unit": 90, "contract": 60, "mongo": 60, "pair": 270, "faults": 60, "e2e": 270}
 """By folder below tests/. Together at most 810: installing and checking take the rest."""
 
 
