@@ -8,9 +8,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import structlog
 
 from growi_transfer.jobs.runner import Runner
 from growi_transfer.ledger.base import Ledger, Role
@@ -21,7 +23,7 @@ from growi_transfer.ledger.process import is_gone, process_name
 from growi_transfer.mongo.client import Database, open_database
 from growi_transfer.mongo.embedded import EmbeddedMongod, uri_of_running
 from growi_transfer.mongo.wiki import read_configs
-from growi_transfer.protocol.errors import FolderInUse, SettingInvalid, StorageNotConfigured
+from growi_transfer.protocol.errors import FolderInUse, SettingInvalid, StorageNotConfigured, TransferError, code_of
 from growi_transfer.protocol.growi_config import InstanceConfig, merge
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.protocol.wire import RANGE_BYTES
@@ -52,6 +54,9 @@ from growi_transfer.settings import Settings
 from growi_transfer.storage.base import Storage
 from growi_transfer.storage.registry import open_storage
 from growi_transfer.storage.unconfigured import UnconfiguredStorage
+
+_log = structlog.get_logger(__name__)
+_PURGE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,9 @@ async def open_services(
             await stack.enter_async_context(receiver.running(finish_commits=serving))
         if runner is not None:
             await stack.enter_async_context(runner.running())
+        if receiver is not None and serving:
+            purging = asyncio.ensure_future(_purge_expired(receiver, timedelta(days=settings.retention_days)))
+            stack.callback(purging.cancel)
         if pusher is not None and serving:
             # In the background: a lease of another machine may have to run out first.
             going_on = asyncio.ensure_future(pusher.go_on_with_all())
@@ -153,6 +161,15 @@ class _Parts:
     @property
     def environment(self) -> Mapping[str, str]:
         return self.settings.growi_environment
+
+
+async def _purge_expired(receiver: Receiver, retention: timedelta) -> None:
+    while True:
+        try:
+            await receiver.purge_expired(retention)
+        except TransferError as error:
+            _log.warning("purge_failed", code=code_of(error), message=error.message)
+        await asyncio.sleep(_PURGE_SECONDS)
 
 
 async def _private_mongod(stack: AsyncExitStack, settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import bson
@@ -197,3 +198,18 @@ async def test_maintenance_mode_stays_until_it_is_released(pair: Pair) -> None:
     await receiver_of(pair).release_maintenance(row.id)
     assert configs.find_one({"key": "app:isMaintenanceMode"})["value"] == "false"  # type: ignore[index]
     assert (await pair.to_destination.ledger.get_transfer(Role.RECEIVER, row.id)).facts["maintenance_released_at"]  # type: ignore[union-attr]
+
+
+async def test_what_is_kept_for_rollback_goes_when_its_time_is_over(pair: Pair) -> None:
+    fill(pair)
+    receiver = receiver_of(pair)
+    row = await pair.push()
+    seen = picture(pair)
+    assert await receiver.purge_expired(timedelta(days=1)) == []
+    assert pair.destination.own_collections("growi_transfer_f_")
+    assert await receiver.purge_expired(timedelta()) == [row.id]
+    assert not pair.destination.own_collections("growi_transfer_f_")
+    assert picture(pair) == seen
+    assert await receiver.purge_expired(timedelta()) == []
+    with pytest.raises(NotRestorable):
+        await receiver.rollback(row.id, epoch=None)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from growi_transfer.receiver.uploads import Uploads, UploadState
 from growi_transfer.storage.base import Storage, StoredFile
 
 _log = structlog.get_logger(__name__)
+_ROWS = 1000
 _COPYING = (State.COPYING, State.INDEXING, State.VERIFYING, State.READY)
 
 
@@ -384,6 +386,17 @@ class Receiver:
         await self._ledger.delete_items(Role.RECEIVER, transfer_id)
         await self._transfers.note(transfer_id, {"purged_at": self._transfers.clock().isoformat()})
         return await self.transfer(transfer_id)
+
+    async def purge_expired(self, retention: timedelta) -> list[str]:
+        """Purge every finished transfer whose retention is over; their ids."""
+        purged: list[str] = []
+        for row in await self._ledger.list_transfers(Role.RECEIVER, _ROWS):
+            over = row.updated_at + retention <= self._transfers.clock()
+            if row.position.state in (State.COMPLETED, State.ROLLED_BACK) and over and not row.facts.get("purged_at"):
+                await self.purge(row.id)
+                _log.info("transfer_purged", transfer=row.id)
+                purged.append(row.id)
+        return purged
 
     async def release_maintenance(self, transfer_id: str) -> dict[str, Any]:
         """End the maintenance mode that the commit left on. GROWI reads it at its next start or reload."""
