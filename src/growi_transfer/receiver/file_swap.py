@@ -15,12 +15,14 @@ class FileSwap:
         self._ledger = ledger
 
     async def missing(self, transfer_id: str) -> list[str]:
-        """Attachment ids of rows whose file is not there, or not whole."""
+        """Attachment ids of stored rows whose file is not there, or not whole. Of the others the source knows that
+        they did not arrive: it counts them out, or the attachment is gone."""
         lost: list[str] = []
-        async for page in pages(self._ledger, transfer_id):
+        async for rows in pages(self._ledger, transfer_id):
+            page = [row for row in rows if is_stored(row)]
             there = await self._storage.stat_many([place_of(row) for row in page])
             for row, found in zip(page, there, strict=True):
-                if not is_stored(row) or found is None or found.size != row.size:
+                if found is None or found.size != row.size:
                     lost.append(row.attachment_id)
         return lost
 
@@ -28,7 +30,7 @@ class FileSwap:
         """Put files that waited aside in their places; the number of files replaced. May be called again."""
         replaced = 0
         async for page in pages(self._ledger, transfer_id):
-            waiting = [row for row in page if row.facts.get("aside")]
+            waiting = [row for row in page if row.facts.get("aside") and is_stored(row)]
             there = await self._storage.stat_many([row.facts["aside"] for row in waiting])
             for row, found in zip(waiting, there, strict=True):
                 replaced += 1
@@ -43,8 +45,8 @@ class FileSwap:
         """The way back of `commit`: what was replaced comes back, the new files wait aside again."""
         async for page in pages(self._ledger, transfer_id):
             for row in page:
-                if not row.facts.get("aside"):
-                    continue
+                if not row.facts.get("aside") or not is_stored(row):
+                    continue  # not moved by the commit
                 former = former_path(transfer_id, row.path)
                 aside, kept = await self._storage.stat_many([row.facts["aside"], former])
                 if aside is None:
@@ -68,5 +70,8 @@ class FileSwap:
         """Remove the files that were kept for rollback."""
         async for page in pages(self._ledger, transfer_id):
             for row in page:
+                if not is_stored(row):
+                    partial = await self._storage.partial(place_of(row), upload_id(transfer_id, row.attachment_id))
+                    await partial.abort()
                 if row.facts.get("aside"):
                     await self._storage.delete(former_path(transfer_id, row.path))

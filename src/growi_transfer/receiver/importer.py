@@ -24,6 +24,7 @@ from growi_transfer.protocol.errors import (
     BsonInvalid,
     CollectionIllegal,
     CollectionNotFound,
+    DatabaseRefused,
     InvalidRequest,
     RangeMismatch,
     TransferError,
@@ -35,6 +36,7 @@ from growi_transfer.protocol.wire import Collection, CollectionProof, Manifest
 
 _INDEX_BUILDS_AT_ONCE = 3
 _CREATED_AT_ONCE = 6
+_NAMESPACE_MISSING = 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +260,11 @@ class Importer:
         """Back to copying: a unique index would refuse documents that are about to be replaced."""
         for row in await self._ledger.collections(Role.RECEIVER, transfer_id):
             if row.staging and catalog.secondary_indexes(catalog.from_metadata(row.metadata)):
-                await self._database.command({"dropIndexes": row.staging, "index": "*"})
+                try:
+                    await self._database.command({"dropIndexes": row.staging, "index": "*"})
+                except DatabaseRefused as error:
+                    if error.details["code"] != _NAMESPACE_MISSING:
+                        raise  # else it is made anew when it is declared, or found to differ
 
     async def compare(self, transfer_id: str, proofs: Sequence[CollectionProof]) -> list[Difference]:
         """Read all of staging back and compare it with what the source's last pass found."""

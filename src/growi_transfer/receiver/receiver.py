@@ -42,6 +42,7 @@ from growi_transfer.storage.base import Storage, StoredFile
 
 _log = structlog.get_logger(__name__)
 _ROWS = 1000
+_COMMIT = "commit"
 _COPYING = (State.COPYING, State.INDEXING, State.VERIFYING, State.READY)
 
 
@@ -81,6 +82,7 @@ class Receiver:
         self._new_id = new_id
         self._instance_id = instance_id
         self._work: dict[str, asyncio.Task[None]] = {}
+        self._going_back: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
     async def running(self, *, finish_commits: bool) -> AsyncIterator[None]:
@@ -137,7 +139,8 @@ class Receiver:
         if row.position.state is State.CHECKED:
             await self._transfers.step(transfer_id, Event.COPY_STARTED)
         else:
-            require(row, *_COPYING)
+            # What is declared may differ from what was proved, even if no volume follows.
+            await self._admit_data(transfer_id, epoch)
         await self._importer.declare(transfer_id, body.collections)
         self._board.apply(
             Role.RECEIVER,
@@ -178,13 +181,18 @@ class Receiver:
     # data
 
     async def _admit_data(self, transfer_id: str, epoch: int) -> None:
-        row = await self._transfers.admit(transfer_id, epoch)
-        require(row, *_COPYING)
-        if row.position.state is not State.COPYING:
-            await self._end_work(transfer_id)
-            await self._importer.drop_indexes(transfer_id)
-            await self._transfers.note(transfer_id, {"verify": None})
+        require(await self._transfers.admit(transfer_id, epoch), *_COPYING)
+        # Of several requests that come at once the first one goes back to copying, and the others wait for that.
+        async with self._going_back.setdefault(transfer_id, asyncio.Lock()):
+            row = await self._transfers.get(transfer_id)
+            require(row, *_COPYING)
+            if row.position.state is State.COPYING:
+                return
+            # The step first: a commit that began meanwhile refuses it, and then its work must not be ended.
             await self._transfers.step(transfer_id, Event.DIFFERENCE_FOUND)
+            await self._end_work(transfer_id)
+            await self._transfers.note(transfer_id, {"verify": None})
+            await self._importer.drop_indexes(transfer_id)
 
     async def put_volume(
         self, transfer_id: str, collection: str, number: int, body: bytes, *, epoch: int
@@ -325,13 +333,20 @@ class Receiver:
         require(row, State.READY, State.COMMITTING)
         if not (row.facts.get("verify") or {}).get("ok"):
             raise VerificationFailed("Only a transfer whose verification found no difference can be committed.")
+        verifying = self._work.get(transfer_id)
+        if verifying is not None and verifying.get_name() != _COMMIT:
+            # It has said its last word already, or the state would be another.
+            await asyncio.wait({verifying})
         if transfer_id not in self._work:
             self._begin(transfer_id, self._commit(transfer_id))
+            self._work[transfer_id].set_name(_COMMIT)
         await asyncio.shield(self._work[transfer_id])
         return await self.transfer(transfer_id)
 
     async def _commit(self, transfer_id: str) -> None:
         row = await self._transfers.get(transfer_id)
+        if row.position.state is State.COMPLETED:
+            return
         if row.position.state is State.READY:
             await self._committer.prepare(transfer_id, row.setup)
             await self._transfers.step(transfer_id, Event.COMMIT_STARTED)
@@ -345,8 +360,9 @@ class Receiver:
             await self._transfers.step(transfer_id, Event.COMMIT_UNDONE)
             raise
         await self._transfers.note(transfer_id, {"told": told, "committed_at": self._transfers.clock().isoformat()})
-        await self._transfers.step(transfer_id, Event.COMMITTED)
+        # Before the last step: nobody comes back to a completed transfer to release what it still holds.
         await self._ledger.release_destination(transfer_id)
+        await self._transfers.step(transfer_id, Event.COMMITTED)
 
     async def rollback(self, transfer_id: str, *, epoch: int | None) -> dict[str, Any]:
         """After a commit: the former data come back. Raises NotRestorable, DestinationBusy, StateConflict."""
@@ -369,8 +385,9 @@ class Receiver:
         """End a transfer that is not committed, and leave the destination as it was."""
         row = await self._transfers.admit(transfer_id, epoch)
         if row.position.state is not State.CANCELLED:
-            await self._end_work(transfer_id)
+            # The step first: a commit that has begun refuses it, and must not be ended half done.
             await self._transfers.step(transfer_id, Event.CANCELLED)
+            await self._end_work(transfer_id)
         await self._files.discard(transfer_id)
         await self._committer.purge(transfer_id)
         await self._ledger.delete_items(Role.RECEIVER, transfer_id)

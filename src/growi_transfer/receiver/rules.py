@@ -15,6 +15,7 @@ import bson
 from bson import ObjectId
 
 from growi_transfer.mongo.client import DECODED, Database
+from growi_transfer.protocol.errors import DatabaseRefused
 from growi_transfer.protocol.growi_config import merge
 from growi_transfer.protocol.growi_rules import (
     IDENTITY_FIELDS,
@@ -138,7 +139,14 @@ class Rules:
             replacement = bson.decode(document, DECODED)
             command = {"update": collection, "updates": [{"q": query, "u": replacement, "upsert": True}]}
             command["bypassDocumentValidation"] = True
-        await self._database.command(command, majority=True)
+        reply = await self._database.command(command, majority=True)
+        for error in reply.get("writeErrors", ()):
+            # Not the server's words: they hold values, which may be credentials.
+            raise DatabaseRefused(
+                f"MongoDB refuses a document of {collection} (code {error['code']}).",
+                code=int(error["code"]),
+                code_name="",
+            )
 
     async def _find(
         self, collection: str, query: Mapping[str, Any], fields: Iterable[str] = ()
