@@ -12,7 +12,7 @@ import structlog
 
 from growi_transfer.ledger.base import Ledger, Role
 from growi_transfer.protocol.errors import Superseded, TransferError, TransferOwned, code_of, is_retryable
-from growi_transfer.protocol.machine import BEFORE_COMMIT, Event, State
+from growi_transfer.protocol.machine import BEFORE_COMMIT, FINISHED, Event, State
 
 _log = structlog.get_logger(__name__)
 LEASE = timedelta(seconds=30)
@@ -64,6 +64,9 @@ class Runner(Generic[J]):
         self._open_job = open_job
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._jobs: dict[str, J] = {}
+        self._again: set[str] = set()
+        """Transfers that were to be started while they ran: their job may have looked at the state already."""
+        self._starting: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -84,16 +87,33 @@ class Runner(Generic[J]):
 
         Raises TransferOwned when another process still has it after `patience`.
         """
-        if transfer_id in self._tasks:
+        async with self._starting.setdefault(transfer_id, asyncio.Lock()):
+            running = self._tasks.get(transfer_id)
+            if running is not None and not running.done():
+                self._again.add(transfer_id)
+                return
+            self._again.discard(transfer_id)
+            deadline = self._clock() + patience
+            while (epoch := await self._acquire(transfer_id)) is None:
+                if self._clock() >= deadline:
+                    raise TransferOwned()
+                await self._sleep(_ASK_AGAIN)
+            task = asyncio.ensure_future(self._run_on(transfer_id, epoch))
+            self._tasks[transfer_id] = task
+            task.add_done_callback(lambda done: self._ended(transfer_id, done))
+
+    async def _run_on(self, transfer_id: str, epoch: int | None) -> None:
+        """Run, and once more if that was asked for while the job was at its end."""
+        while epoch is not None:
+            await self._run(transfer_id, epoch)
+            if transfer_id not in self._again:
+                return
+            self._again.discard(transfer_id)
+            with suppress(TransferError):
+                if await self._steps.state(transfer_id) not in (*FINISHED, State.PAUSED, State.FAILED):
+                    epoch = await self._acquire(transfer_id)
+                    continue
             return
-        deadline = self._clock() + patience
-        while (epoch := await self._acquire(transfer_id)) is None:
-            if self._clock() >= deadline:
-                raise TransferOwned()
-            await self._sleep(_ASK_AGAIN)
-        task = asyncio.ensure_future(self._run(transfer_id, epoch))
-        self._tasks[transfer_id] = task
-        task.add_done_callback(lambda done: self._ended(transfer_id, done))
 
     async def _acquire(self, transfer_id: str) -> int | None:
         now = self._clock()

@@ -51,6 +51,9 @@ from growi_transfer.storage.base import Storage
 MISSING_FILE = "attachment_file_missing"
 """Code of the warning under which files that the source itself lacks are skipped."""
 
+REMOVED = "attachment_removed"
+"""Reason of rows whose attachment the source has removed since it was first seen."""
+
 
 class AttachmentSender:
     """Sends the files of one transfer. `accepts` tells whether the operator accepted a warning."""
@@ -79,6 +82,8 @@ class AttachmentSender:
         self._accepts = accepts
         self._counted: dict[str, int] = {}
         """Bytes shown of large files under way, by attachment id."""
+        self._failed: set[str] = set()
+        """Ids of the files that could not be sent in the present run."""
 
     async def run(self) -> int:
         """Look at every attachment document and send what is missing; how many there were. May be run again.
@@ -86,6 +91,7 @@ class AttachmentSender:
         Raises the first error that concerns the whole transfer; faults of single files stay in their rows.
         """
         seen = 0
+        self._failed.clear()
         async with asyncio.TaskGroup() as group:
             async for page in self._sources.pages():
                 seen += len(page)
@@ -93,10 +99,22 @@ class AttachmentSender:
         return seen
 
     async def unsettled(self) -> int:
-        """How many files are neither stored nor skipped under an accepted warning."""
-        totals = await self._ledger.file_totals(Role.PUSHER, self._transfer_id)
-        settled = (ItemState.STORED, ItemState.VERIFIED, ItemState.SKIPPED)
-        return sum(total.rows for state, total in totals.items() if state not in settled)
+        """How many files of the last run are neither stored nor skipped under an accepted warning.
+
+        Rows that the run did not come to are of attachments that the source has removed since: nothing is to be sent.
+        """
+        left = 0
+        for state in (ItemState.PENDING, ItemState.SENT, ItemState.FAILED):
+            removed: list[FileRow] = []
+            async for row in self._ledger.files(Role.PUSHER, self._transfer_id, state):
+                if row.attachment_id in self._failed:
+                    left += 1
+                    continue
+                if state is ItemState.FAILED:
+                    self._board.apply(Role.PUSHER, self._transfer_id, ItemRecovered(row.path, "file"))
+                removed.append(replace(row, state=ItemState.SKIPPED, reason=REMOVED))
+            await self._ledger.put_files(removed)
+        return left
 
     # one page
 
@@ -254,6 +272,8 @@ class AttachmentSender:
             assert error is not None
             code = MISSING_FILE if isinstance(error, FileNotFound) else code_of(error)
             skipped = self._accepts(code)
+            if not skipped:
+                self._failed.add(source.row.attachment_id)
             state = ItemState.SKIPPED if skipped else ItemState.FAILED
             rows.append(replace(source.row, state=state, reason=code, tries=source.row.tries + 1))
             if source.row.state is state:

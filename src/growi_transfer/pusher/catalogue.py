@@ -85,13 +85,18 @@ class Catalogue:
 
         A collection that was re-created gets a new number, so that nothing of the old one can be taken for it.
         """
-        known = {row.name: row for row in await self.rows()}
+        known: dict[str, CollectionRow] = {}
+        for one in await self.rows():
+            if one.name in known:
+                # What `renumber` was about to delete.
+                await self._ledger.delete_collection(Role.PUSHER, self._transfer_id, known[one.name].number)
+            known[one.name] = one
         free = max((row.number for row in known.values()), default=-1) + 1
         changed = False
         fresh: list[CollectionRow] = []
         current: list[CollectionRow] = []
         for info in moving:
-            row = known.pop(info.name, None)
+            row: CollectionRow | None = known.pop(info.name, None)
             if row is not None and (row.source_uuid, row.kind) != (info.uuid, info.kind):
                 await self._ledger.delete_collection(Role.PUSHER, self._transfer_id, row.number)
                 row = None

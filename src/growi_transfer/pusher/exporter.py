@@ -35,6 +35,11 @@ class RangeRestart(Exception):
     """What the destination holds of a collection does not fit; it has to be sent from the beginning."""
 
 
+def is_stored(row: RangeRow) -> bool:
+    """Whether the destination has acknowledged what the row says."""
+    return row.state in (ItemState.STORED, ItemState.VERIFIED)
+
+
 @dataclass(slots=True)
 class Pass:
     """What one pass found."""
@@ -151,10 +156,12 @@ class Exporter:
         for one in held:
             # What was in flight at a crash goes one by one: the destination may still have the former, wider range
             # under one of these numbers, and storing that one clears what it covered.
-            if one.state is not ItemState.STORED:
+            if not is_stored(one):
                 number = await self._compare(row, one, number, snapshot, result, None)
         if not any(one.maximum is None for one in held):
-            frontier = max(held, key=lambda one: one.number).maximum if held else None
+            # Bounds chain through the rows; numbers do not say an order, because a range that grew was split.
+            begun = {one.minimum for one in held}
+            frontier = next((one.maximum for one in held if one.maximum not in begun), None)
             async for raw in self._cut(row, frontier, None, snapshot):
                 if row.number in result.restarted:
                     return
@@ -167,7 +174,7 @@ class Exporter:
                 await self._dispatch(row, fresh, raw, result, group)
                 number += 1
         for one in held:
-            if one.state is ItemState.STORED and one.marker != result.marker:
+            if is_stored(one) and one.marker != result.marker:
                 number = await self._compare(row, one, number, snapshot, result, group)
 
     async def _compare(
@@ -252,7 +259,7 @@ class Exporter:
     async def _settle(self, row: CollectionRow, one: RangeRow, raw: RawRange, result: Pass) -> None:
         digest = await asyncio.to_thread(raw.digest, ordered=row.kind == "capped")
         seen = replace(one, documents=len(raw.documents), bytes=raw.bytes, digest=digest, marker=result.marker)
-        if one.state is ItemState.STORED and (one.digest, one.documents) == (digest, seen.documents):
+        if is_stored(one) and (one.digest, one.documents) == (digest, seen.documents):
             await self._ledger.put_ranges([seen])
             return
         result.sent += 1
@@ -272,8 +279,8 @@ class Exporter:
                 break
             if equal:
                 digest = await asyncio.to_thread(raw.digest, ordered=True)
-                equal = one.state is ItemState.STORED and one.digest == digest
-                if not equal and number < len(held) and one.state is ItemState.STORED:
+                equal = is_stored(one) and one.digest == digest
+                if not equal and number < len(held) and is_stored(one):
                     # What follows a difference has moved: the whole collection goes again.
                     raise RangeRestart
             result.capped_sent -= result.sent
@@ -296,7 +303,7 @@ class Exporter:
             if row.kind == "view":
                 continue
             held = [held async for held in self._ledger.ranges(Role.PUSHER, self._transfer_id, row.number)]
-            if any(one.state not in (ItemState.STORED, ItemState.VERIFIED) for one in held):
+            if not all(is_stored(one) for one in held):
                 raise SourceChanged(f"Not every range of {row.name} is stored.", collection=row.name)
             proofs.append(
                 CollectionProof(

@@ -26,6 +26,7 @@ from growi_transfer.mongo.ranges import RawRange
 from growi_transfer.protocol.errors import (
     AttachmentsIncomplete,
     PeerRefused,
+    PeerUnavailable,
     SourceChanged,
     TransferError,
     VerificationFailed,
@@ -36,7 +37,7 @@ from growi_transfer.protocol.progress import DocumentsStored, Notice, Planned, W
 from growi_transfer.protocol.wire import PutTransfer, SetUp, Verify
 from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.catalogue import to_wire
-from growi_transfer.pusher.exporter import Exporter, RangeRestart
+from growi_transfer.pusher.exporter import Exporter, RangeRestart, is_stored
 from growi_transfer.pusher.link import Link
 from growi_transfer.pusher.manifest import manifest_of
 from growi_transfer.pusher.peer import Peer
@@ -152,6 +153,8 @@ class Push:
                 seen = await self._files()
             only_capped = result.is_final_but_for_capped
             final = result.is_final or result.is_quiet or (None if only_capped else False)
+            # When only files are missing, documents have to be read again with them.
+            only_capped = final is None
         else:
             raise SourceChanged("The source changes faster than it can be read; it is not at rest.")
         unsettled = await self._sender.unsettled() if self._setup.with_attachments else 0
@@ -224,7 +227,7 @@ class Push:
         self._link.note(size, time.monotonic() - started - float(answer.get("seconds", 0)))
         # The ledger first: what is shown as done must still be done after a crash.
         await self._ledger.put_ranges([replace(one, state=ItemState.STORED, tries=one.tries + 1)])
-        held = before if before.state is ItemState.STORED else replace(before, documents=0, bytes=0)
+        held = before if is_stored(before) else replace(before, documents=0, bytes=0)
         self._board.apply(
             Role.PUSHER, self._id, DocumentsStored(one.documents - held.documents, one.bytes - held.bytes, size)
         )
@@ -267,13 +270,19 @@ class Push:
             await self._life.step(self._id, Event.COMMIT_STARTED)
         started = time.monotonic()
         try:
-            answer = await self._retry(lambda: self._peer.commit(self._id))
+            answer = await self._retry(self._commit_there)
         except PeerRefused as error:
             await self._life.step(self._id, Event.COMMIT_UNDONE)
             raise error from None
         self._add("commit", started)
         await self._life.note(self._id, {"told": answer["held"].get("told")})
         await self._life.step(self._id, Event.COMMITTED)
+
+    async def _commit_there(self) -> dict[str, Any]:
+        answer = await self._peer.commit(self._id)
+        if (answer.get("transfer") or {}).get("state") != State.COMPLETED:
+            raise PeerUnavailable("The destination has not completed the commit.")
+        return answer
 
     async def _note_receipt(self, held: Mapping[str, Any]) -> None:
         """What was proved, in numbers: for the last line of `push` and for whoever asks later."""

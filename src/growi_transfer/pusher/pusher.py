@@ -20,13 +20,14 @@ from growi_transfer.mongo.collections import list_collections
 from growi_transfer.protocol.errors import (
     Blocked,
     Incompatible,
+    PeerRefused,
     SetupDiffers,
     StateConflict,
     TransferError,
     TransferKeyMalformed,
     code_of,
 )
-from growi_transfer.protocol.machine import FINISHED, Event, Position, State, allows
+from growi_transfer.protocol.machine import FINISHED, Event, Position, State, advance, allows
 from growi_transfer.protocol.progress import Notice, Planned, WarningRaised, to_json
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.pusher.catalogue import partition
@@ -210,7 +211,7 @@ class Pusher:
 
     async def pause(self, transfer_id: str) -> dict[str, Any]:
         """Stop sending; what is acknowledged stays, and the transfer can go on at any time."""
-        await self.runner.stop(transfer_id)
+        await self._stop_for(transfer_id, Event.PAUSED)
         await self._life.step(transfer_id, Event.PAUSED)
         return self._shape(await self._life.get(transfer_id))
 
@@ -273,12 +274,12 @@ class Pusher:
         row = await self._life.get(transfer_id)
         if row.position.state is State.CANCELLED:
             return self._shape(row)
-        if not allows(row.position, Event.CANCELLED):
-            raise StateConflict(f"A transfer that is {row.position.state} cannot be cancelled.")
-        await self.runner.stop(transfer_id)
+        await self._stop_for(transfer_id, Event.CANCELLED)
         try:
-            async with self._peer_of(row) as peer:
-                await peer.cancel(transfer_id)
+            async with self._peer_of(await self._life.get(transfer_id)) as peer:
+                await self._cancel_there(peer, transfer_id)
+        except StateConflict:
+            raise
         except TransferError as error:
             if code_of(error) != "transfer_not_found":
                 notice = Notice("destination_not_told", f"The destination could not be told: {error.message}")
@@ -287,6 +288,31 @@ class Pusher:
         await self._ledger.delete_items(Role.PUSHER, transfer_id)
         self._keys.forget_key(transfer_id)
         return self._shape(await self._life.get(transfer_id))
+
+    async def _stop_for(self, transfer_id: str, event: Event) -> None:
+        """End the job for a step that the table has. Raises StateConflict for one that it has not, and then a job that
+        is committing is not disturbed."""
+        advance((await self._life.get(transfer_id)).position, event)
+        running = self.runner.job(transfer_id) is not None
+        await self.runner.stop(transfer_id)
+        position = (await self._life.get(transfer_id)).position
+        if running and not allows(position, event):
+            await self.runner.start(transfer_id)  # it got further before it was stopped
+        advance(position, event)
+
+    async def _cancel_there(self, peer: Peer, transfer_id: str) -> None:
+        try:
+            await peer.cancel(transfer_id)
+        except PeerRefused as error:
+            if code_of(error) != StateConflict.code:
+                raise
+            shape = (await peer.transfer(transfer_id)).get("transfer") or {}
+            if shape.get("state") in (State.COMMITTING, State.COMPLETED):
+                raise StateConflict(
+                    "The destination has committed this transfer. Go on with it, and roll it back if need be.",
+                    state=str(shape["state"]),
+                ) from None
+            raise
 
     @asynccontextmanager
     async def _peer_of(self, row: TransferRow) -> AsyncIterator[Peer]:

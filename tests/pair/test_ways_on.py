@@ -1,0 +1,247 @@
+"""Orders that come at an awkward moment, and what changed between a proof and the next step: there is always a way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import bson
+import pytest
+from tests.pair.instances import Pair
+
+from growi_transfer.ledger.base import JournalRow, Role
+from growi_transfer.protocol.errors import PeerUnavailable, StateConflict
+from growi_transfer.protocol.machine import State
+from growi_transfer.protocol.wire import PutTransfer
+from growi_transfer.pusher.catalogue import Catalogue
+from growi_transfer.pusher.options import PushOptions
+from growi_transfer.pusher.peer import Peer
+from growi_transfer.pusher.push import Push
+from growi_transfer.pusher.pusher import Pusher
+from growi_transfer.receiver.commit import Committer
+from growi_transfer.receiver.receiver import Receiver
+
+
+def pusher_of(pair: Pair) -> Pusher:
+    assert pair.from_source.pusher is not None
+    return pair.from_source.pusher
+
+
+def receiver_of(pair: Pair) -> Receiver:
+    assert pair.to_destination.receiver is not None
+    return pair.to_destination.receiver
+
+
+def fill(pair: Pair) -> None:
+    pair.source.insert_raw("pages", [bson.encode({"_id": number, "s": "z" * 900}) for number in range(100)])
+
+
+class Held:
+    """A commit that waits before its last step until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.there = asyncio.Event()
+        self.go = asyncio.Event()
+        original = Committer._do
+
+        async def do(committer: Committer, transfer_id: str, step: JournalRow) -> dict[str, Any]:
+            if step.kind == "files":
+                self.there.set()
+                await self.go.wait()
+            return await original(committer, transfer_id, step)
+
+        monkeypatch.setattr(Committer, "_do", do)
+
+
+def at_first_put(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Do something once, after the preflight and before anything is read."""
+    original = Peer.put_transfer
+    calls: list[int] = []
+
+    async def put(peer: Peer, transfer_id: str, body: PutTransfer) -> dict[str, Any]:
+        calls.append(1)
+        answer = await original(peer, transfer_id, body)
+        if len(calls) == 1:
+            change()
+        return answer
+
+    monkeypatch.setattr(Peer, "put_transfer", put)
+
+
+async def test_a_cancel_does_not_end_a_commit_half_done(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(pair)
+    held = Held(monkeypatch)
+    row = await pair.push(commit=False)
+    commit = asyncio.ensure_future(receiver_of(pair).commit(row.id, epoch=None))
+    await held.there.wait()
+    with pytest.raises(StateConflict):
+        await receiver_of(pair).cancel(row.id, epoch=None)
+    held.go.set()
+    await commit
+    assert (await pair.received(row.id)).position.state is State.COMPLETED
+
+
+async def test_a_pause_does_not_disturb_a_commit(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(pair)
+    held = Held(monkeypatch)
+    row = await pair.push(commit=False)
+    await pusher_of(pair).commit(row.id)
+    await held.there.wait()
+    with pytest.raises(StateConflict):
+        await pusher_of(pair).pause(row.id)
+    held.go.set()
+    assert (await pair.wait(row.id)).position.state is State.COMPLETED
+
+
+async def test_what_the_destination_has_committed_is_not_called_cancelled(pair: Pair) -> None:
+    fill(pair)
+    row = await pair.push(commit=False)
+    await receiver_of(pair).commit(row.id, epoch=None)
+    with pytest.raises(StateConflict, match="committed"):
+        await pusher_of(pair).cancel(row.id)
+    await pusher_of(pair).commit(row.id)
+    assert (await pair.wait(row.id)).position.state is State.COMPLETED
+
+
+async def test_an_index_and_a_collection_made_after_the_proof_are_proved_too(pair: Pair) -> None:
+    """Also when no volume follows that would say that something is different."""
+    row = await pair.push(commit=False)
+    pair.source.database["pages"].create_index("s")
+    pair.source.database.create_collection("empty")
+    pair.source.database["empty"].create_index("t")
+    await pusher_of(pair).verify(row.id)
+    assert (await pair.wait(row.id)).position.state is State.READY
+    await pusher_of(pair).commit(row.id)
+    assert (await pair.wait(row.id)).position.state is State.COMPLETED
+    for name in ("pages", "empty"):
+        assert pair.destination.indexes(name) == pair.source.indexes(name), name
+
+
+async def test_proving_once_more_sends_nothing_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(pair)
+    row = await pair.push(commit=False)
+    sent: list[int] = []
+    original = Peer.put_volume
+
+    async def put(peer: Peer, transfer_id: str, collection: str, number: int, parts: Any) -> dict[str, Any]:
+        sent.append(number)
+        return await original(peer, transfer_id, collection, number, parts)
+
+    monkeypatch.setattr(Peer, "put_volume", put)
+    await pusher_of(pair).verify(row.id)
+    assert (await pair.wait(row.id)).position.state is State.READY
+    assert sent == []
+
+
+async def test_volumes_that_come_at_once_after_the_proof(pair: Pair) -> None:
+    row = await pair.push(commit=False)
+    received = await pair.received(row.id)
+    receiver = receiver_of(pair)
+    await asyncio.gather(*(receiver._admit_data(row.id, received.epoch) for _ in range(5)))
+    assert (await pair.received(row.id)).position.state is State.COPYING
+
+
+async def test_a_transfer_goes_on_when_an_attachment_without_file_was_removed(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.source.add_attachment(b"kept")
+    gone = pair.source.add_attachment(b"gone")
+    at_first_put(monkeypatch, (pair.source.uploads / "attachment" / gone["fileName"]).unlink)
+    row = await pair.push(accept_all=False, accept_warnings=await warnings_of(pair))
+    assert row.position.state is State.FAILED
+    assert row.facts["error"]["code"] == "attachments_incomplete"
+    pair.source.database["attachments"].delete_one({"_id": gone["_id"]})
+    await pusher_of(pair).resume(row.id, None)
+    row = await pair.wait(row.id)
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    assert list(pair.destination.files().values()) == [b"kept"]
+    assert row.facts["progress"]["files"]["failed"] == 0
+
+
+async def warnings_of(pair: Pair) -> tuple[str, ...]:
+    report = await pusher_of(pair).preflight(await pair.key(), PushOptions())
+    return tuple(one["code"] for one in report["warnings"])
+
+
+async def test_an_attachment_made_during_the_copy_of_a_wiki_with_a_capped_collection(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair)
+    pair.source.add_attachment(b"first")
+    pair.source.database.create_collection("log", capped=True, size=1 << 20)
+    pair.source.database["log"].insert_one({"_id": 1})
+    original = Push._files
+    passes: list[int] = []
+
+    async def files(push: Push) -> int:
+        if not passes:
+            passes.append(1)
+            # The documents have been read; the files have not.
+            await until_read(pair)
+            pair.source.add_attachment(b"second")
+        return await original(push)
+
+    monkeypatch.setattr(Push, "_files", files)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    assert sorted(pair.destination.files().values()) == [b"first", b"second"]
+
+
+async def until_read(pair: Pair) -> None:
+    ledger = pair.from_source.ledger
+    while True:
+        [transfer] = await ledger.list_transfers(Role.PUSHER)
+        rows = await ledger.collections(Role.PUSHER, transfer.id)
+        ranges = [[one async for one in ledger.ranges(Role.PUSHER, transfer.id, row.number)] for row in rows]
+        if rows and all(ranges):
+            return
+        await asyncio.sleep(0.02)
+
+
+async def test_a_renumbering_that_was_cut_off_is_finished(pair: Pair) -> None:
+    fill(pair)
+    row = await pair.push(commit=False)
+    ledger = pair.from_source.ledger
+    catalogue = Catalogue(ledger, row.id)
+    pages = next(one for one in await catalogue.rows() if one.name == "pages")
+    before = await catalogue.rows()
+    await catalogue.renumber(pages)
+    await ledger.put_collections([pages])
+    assert len(await catalogue.rows()) == len(before) + 1
+    await pusher_of(pair).verify(row.id)
+    row = await pair.wait(row.id)
+    assert row.position.state is State.READY, row.facts.get("error")
+    assert len(await catalogue.rows()) == len(before)
+
+
+async def test_a_start_while_a_job_ends_is_not_lost(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(pair)
+    original = Push.run
+    again: list[str] = []
+
+    async def run(push: Push) -> None:
+        await original(push)
+        if not again:
+            # The job has seen that nothing is to be committed, and has not ended yet.
+            again.append(push._id)
+            await pusher_of(pair).commit(push._id)
+
+    monkeypatch.setattr(Push, "run", run)
+    row = await pair.push(commit=False)
+    assert row.position.state is State.COMPLETED
+
+
+async def test_an_answer_that_is_not_that_of_a_commit(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(pair)
+
+    async def commit(peer: Peer, transfer_id: str) -> dict[str, Any]:
+        return await peer.transfer(transfer_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Peer, "commit", commit)
+        row = await pair.push()
+    assert row.position.state is State.COMMITTING
+    assert row.facts["error"]["code"] == PeerUnavailable.code
+    await pusher_of(pair).resume(row.id, None)
+    assert (await pair.wait(row.id)).position.state is State.COMPLETED
