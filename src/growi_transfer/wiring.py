@@ -45,6 +45,7 @@ from growi_transfer.receiver.file_swap import FileSwap
 from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.info import InstanceInfo
 from growi_transfer.receiver.keys import Keys
+from growi_transfer.receiver.proof import Prover
 from growi_transfer.receiver.receiver import Receiver
 from growi_transfer.receiver.rules import Rules
 from growi_transfer.receiver.transfers import Transfers
@@ -205,13 +206,16 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
     ledger, board = parts.ledger, parts.board
     files = FileSwap(parts.storage, ledger)
     limit = parts.config.max_file_size
+    transfers = Transfers(ledger, board, _now)
+    importer = Importer(parts.database, ledger, board)
     return Receiver(
         database=parts.database,
         ledger=ledger,
         board=board,
         keys=keys,
-        transfers=Transfers(ledger, board, _now),
-        importer=Importer(parts.database, ledger, board),
+        transfers=transfers,
+        importer=importer,
+        prover=Prover(transfers, ledger, importer, files),
         attachments=Attachments(parts.storage, ledger, board, max_file_size=limit),
         uploads=Uploads(parts.storage, ledger, board, max_file_size=limit),
         files=files,
@@ -272,6 +276,17 @@ def _pusher(parts: _Parts, loopback_allowed: bool) -> tuple[Pusher, Runner[PushJ
     return pusher, runner
 
 
+async def _overtake(ledger: Ledger, peer: Peer, transfer_id: str, epoch: int) -> None:
+    """Begin above the epoch that the destination knows: a ledger that was lost begins to count anew."""
+    try:
+        known = (await peer.transfer(transfer_id))["held"]["epoch"]
+    except (TransferError, KeyError, TypeError):
+        return  # it does not know the transfer yet, or does not answer: the first request will tell
+    if isinstance(known, int) and epoch <= known < 1 << 60:
+        peer.epoch = known + 1
+        await ledger.set_epoch(Role.PUSHER, transfer_id, known + 1)
+
+
 @asynccontextmanager
 async def _push_job(
     parts: _Parts, life: Life, peer_for: Callable[..., Any], transfer_id: str, epoch: int
@@ -283,6 +298,7 @@ async def _push_job(
     bandwidth = BandwidthLimiter(options.bandwidth)
     retry = Retry(asyncio.sleep)
     async with peer_for(key or "", epoch, bandwidth) as peer:
+        await _overtake(parts.ledger, peer, transfer_id, epoch)
         push = Push(
             transfer_id=transfer_id,
             setup=setup,

@@ -10,7 +10,7 @@ import bson
 import pytest
 from tests.pair.instances import Pair
 
-from growi_transfer.ledger.base import JournalRow, Role
+from growi_transfer.ledger.base import JournalRow, RangeRow, Role
 from growi_transfer.protocol.errors import PeerUnavailable, StateConflict
 from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.wire import PutTransfer
@@ -20,6 +20,7 @@ from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.push import Push
 from growi_transfer.pusher.pusher import Pusher
 from growi_transfer.receiver.commit import Committer
+from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.receiver import Receiver
 
 
@@ -245,3 +246,47 @@ async def test_an_answer_that_is_not_that_of_a_commit(pair: Pair, monkeypatch: p
     assert row.facts["error"]["code"] == PeerUnavailable.code
     await pusher_of(pair).resume(row.id, None)
     assert (await pair.wait(row.id)).position.state is State.COMPLETED
+
+
+async def test_a_cancel_waits_for_what_is_under_way(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A volume that is just being stored must not make its staging collection again behind the cancel."""
+    fill(pair)
+    entered, go_on = asyncio.Event(), asyncio.Event()
+    original = Importer.put_volume
+
+    async def slow(self: Importer, transfer_id: str, collection: str, number: int, body: bytes) -> RangeRow:
+        entered.set()
+        await go_on.wait()
+        return await original(self, transfer_id, collection, number, body)
+
+    monkeypatch.setattr(Importer, "put_volume", slow)
+    transfer_id = await pusher_of(pair).start(await pair.key(), PushOptions(accept_all=True))
+    await entered.wait()
+    cancelling = asyncio.ensure_future(receiver_of(pair).cancel(transfer_id, epoch=None))
+    while (await pair.received(transfer_id)).position.state is not State.CANCELLED:
+        await asyncio.sleep(0.01)
+    assert not cancelling.done()
+    go_on.set()
+    await cancelling
+    await pair.wait(transfer_id)
+    assert not pair.destination.own_collections()
+
+
+async def test_a_ledger_that_was_lost_has_no_older_epoch(pair: Pair) -> None:
+    fill(pair)
+    key = await pair.key()
+    for _ in range(3):
+        await pair.push(key, commit=False)
+    for name in pair.source.own_collections("growi_transfer_"):
+        pair.source.database[name].delete_many({"_id": {"$ne": "instance"}})
+    row = await pair.push(key)
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+
+
+async def test_two_documents_of_one_file_both_arrive(pair: Pair) -> None:
+    document = pair.source.add_attachment(b"shared")
+    pair.source.database["attachments"].insert_one({**document, "_id": bson.ObjectId()})
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    assert pair.destination.files() == pair.source.files()
+    assert pair.destination.database["attachments"].count_documents({}) == 2

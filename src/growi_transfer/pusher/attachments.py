@@ -126,16 +126,20 @@ class AttachmentSender:
         missing = await self._ask(good)
         small: list[Source] = []
         bundle_bytes = 0
+        paths: set[str] = set()
         for source in good:
             if source.row.attachment_id not in missing:
                 continue
             if source.row.size > LARGE_FILE_BYTES:
                 await self._background(group, self._send_large(source))
                 continue
-            if small and (bundle_bytes + source.row.size > BUNDLE_BYTES or len(small) == BUNDLE_FILES):
+            full = bundle_bytes + source.row.size > BUNDLE_BYTES or len(small) == BUNDLE_FILES
+            # Two attachment documents may name one file; a bundle has no path twice.
+            if small and (full or source.row.path in paths):
                 await self._background(group, self._send_bundle(small))
-                small, bundle_bytes = [], 0
+                small, bundle_bytes, paths = [], 0, set()
             small.append(source)
+            paths.add(source.row.path)
             bundle_bytes += source.row.size
         if small:
             await self._background(group, self._send_bundle(small))

@@ -168,7 +168,8 @@ class Preflight:
                     paths.append(attachment_path(value.get("fileName"), has_page=value.get("page") is not None))
                 except NameIllegal:
                     missing += 1
-                    names.append(repr(value.get("fileName"))[:80])
+                    if len(names) < SHOWN:
+                        names.append(repr(value.get("fileName"))[:80])
                 if len(paths) >= PLAN_FILES:
                     await look()
         await look()

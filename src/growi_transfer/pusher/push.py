@@ -44,6 +44,7 @@ from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.retry import Retry
 
 _log = structlog.get_logger(__name__)
+_NOT_READY_THERE = ("state_conflict", "verification_failed", "commit_failed")
 _PASSES = 12
 _ROUNDS = 5
 _VERIFY_WAIT = 20.0
@@ -273,6 +274,9 @@ class Push:
             answer = await self._retry(self._commit_there)
         except PeerRefused as error:
             await self._life.step(self._id, Event.COMMIT_UNDONE)
+            if error.peer_code in _NOT_READY_THERE:
+                # To commit again would be refused again: whoever resumes looks at everything once more.
+                await self._life.step(self._id, Event.DIFFERENCE_FOUND)
             raise error from None
         self._add("commit", started)
         await self._life.note(self._id, {"told": answer["held"].get("told")})

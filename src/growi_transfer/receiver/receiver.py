@@ -20,6 +20,7 @@ from growi_transfer.mongo.client import Database
 from growi_transfer.protocol.errors import (
     DestinationBusy,
     KeyClaimed,
+    NotRestorable,
     SameInstance,
     SetupDiffers,
     TransferError,
@@ -34,8 +35,10 @@ from growi_transfer.receiver.archive_import import import_archive
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.commit import Committer
 from growi_transfer.receiver.file_swap import FileSwap
-from growi_transfer.receiver.importer import Difference, Importer
+from growi_transfer.receiver.importer import Importer
+from growi_transfer.receiver.in_flight import InFlight
 from growi_transfer.receiver.keys import Keys
+from growi_transfer.receiver.proof import Prover
 from growi_transfer.receiver.transfers import Transfers
 from growi_transfer.receiver.uploads import Uploads, UploadState
 from growi_transfer.storage.base import Storage, StoredFile
@@ -43,6 +46,7 @@ from growi_transfer.storage.base import Storage, StoredFile
 _log = structlog.get_logger(__name__)
 _ROWS = 1000
 _COMMIT = "commit"
+_NOBODY = "nobody"
 _COPYING = (State.COPYING, State.INDEXING, State.VERIFYING, State.READY)
 
 
@@ -58,6 +62,7 @@ class Receiver:
         keys: Keys,
         transfers: Transfers,
         importer: Importer,
+        prover: Prover,
         attachments: Attachments,
         uploads: Uploads,
         files: FileSwap,
@@ -73,6 +78,7 @@ class Receiver:
         self._board = board
         self._transfers = transfers
         self._importer = importer
+        self._prover = prover
         self._attachments = attachments
         self._uploads = uploads
         self._files = files
@@ -82,6 +88,7 @@ class Receiver:
         self._new_id = new_id
         self._instance_id = instance_id
         self._work: dict[str, asyncio.Task[None]] = {}
+        self._in_flight = InFlight()
         self._going_back: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
@@ -93,13 +100,26 @@ class Receiver:
                 await self._transfers.recount(row.id)
             if finish_commits and row.position.state is State.COMMITTING:
                 _log.info("commit_resumed", transfer=row.id)
-                await self._commit(row.id)
+                try:
+                    await self._commit(row.id)
+                except TransferError as error:
+                    # The server must start all the same: through it the admin sees what is wrong.
+                    _log.error("commit_not_finished", transfer=row.id, code=code_of(error), message=error.message)
+        if finish_commits:
+            await self._release_claim_of_nobody()
         try:
             yield
         finally:
             for task in self._work.values():
                 task.cancel()
             await asyncio.gather(*self._work.values(), return_exceptions=True)
+
+    async def _release_claim_of_nobody(self) -> None:
+        """A crash between the claim and the row, or at the very end, leaves a claim that nobody could release."""
+        owner = await self._ledger.claim_destination(_NOBODY)
+        row = await self._ledger.get_transfer(Role.RECEIVER, owner)
+        if row is None or row.position.state in FINISHED:
+            await self._ledger.release_destination(owner)
 
     # what the source asks before it sends
 
@@ -198,9 +218,10 @@ class Receiver:
         self, transfer_id: str, collection: str, number: int, body: bytes, *, epoch: int
     ) -> dict[str, Any]:
         """Store one volume; durable when this returns."""
-        await self._admit_data(transfer_id, epoch)
-        started = time.monotonic()
-        stored = await self._importer.put_volume(transfer_id, collection, number, body)
+        async with self._in_flight.of(transfer_id):
+            await self._admit_data(transfer_id, epoch)
+            started = time.monotonic()
+            stored = await self._importer.put_volume(transfer_id, collection, number, body)
         return {
             "number": stored.number,
             "documents": stored.documents,
@@ -221,8 +242,9 @@ class Receiver:
 
     async def put_bundle(self, transfer_id: str, body: bytes, *, epoch: int) -> dict[str, Any]:
         """Store a bundle of small files: one result per file."""
-        await self._admit_data(transfer_id, epoch)
-        return {"results": await self._attachments.put_bundle(transfer_id, body)}
+        async with self._in_flight.of(transfer_id):
+            await self._admit_data(transfer_id, epoch)
+            return {"results": await self._attachments.put_bundle(transfer_id, body)}
 
     async def upload_state(self, transfer_id: str, attachment_id: str) -> UploadState:
         """Where a large file is."""
@@ -242,16 +264,17 @@ class Receiver:
         epoch: int,
     ) -> UploadState:
         """Append to a large file."""
-        await self._admit_data(transfer_id, epoch)
-        return await self._uploads.patch_upload(
-            transfer_id,
-            attachment_id,
-            file=file,
-            offset=offset,
-            complete=complete,
-            sha256=sha256,
-            chunks=chunks,
-        )
+        async with self._in_flight.of(transfer_id):
+            await self._admit_data(transfer_id, epoch)
+            return await self._uploads.patch_upload(
+                transfer_id,
+                attachment_id,
+                file=file,
+                offset=offset,
+                complete=complete,
+                sha256=sha256,
+                chunks=chunks,
+            )
 
     # proof
 
@@ -263,7 +286,7 @@ class Receiver:
         row = await self._transfers.admit(transfer_id, epoch)
         require(row, *_COPYING)
         if row.position.state is not State.READY and transfer_id not in self._work:
-            self._begin(transfer_id, self._verify(transfer_id, expected))
+            self._begin(transfer_id, self._prover.run(transfer_id, expected))
         task = self._work.get(transfer_id)
         if task is not None:
             await asyncio.wait({task}, timeout=expected.seconds)
@@ -284,44 +307,6 @@ class Receiver:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-
-    async def _verify(self, transfer_id: str, expected: Verify) -> None:
-        await self._transfers.note(transfer_id, {"verify": None, "error": None})
-        try:
-            state = (await self._transfers.get(transfer_id)).position.state
-            if state is State.COPYING:
-                await self._transfers.step(transfer_id, Event.COPIED, Event.RECONCILED)
-            started = self._transfers.clock()
-            await self._importer.build_indexes(transfer_id)
-            if (await self._transfers.get(transfer_id)).position.state is State.INDEXING:
-                await self._transfers.step(transfer_id, Event.INDEXED)
-            indexed = self._transfers.clock()
-            differences = await self._importer.compare(transfer_id, expected.collections)
-            lost = await self._files.missing(transfer_id)
-            seconds = (self._transfers.clock() - indexed).total_seconds()
-            totals = await self._ledger.file_totals(Role.RECEIVER, transfer_id)
-            stored = sum(totals[state].rows for state in (ItemState.STORED, ItemState.VERIFIED) if state in totals)
-            if not differences and not lost and stored < expected.files:
-                differences.append(Difference("attachments", "files"))
-            outcome = {
-                "ok": not differences and not lost,
-                "differences": [difference.to_json() for difference in differences],
-                "files_missing": lost[:1000],
-                "files_missing_total": len(lost),
-                "index_seconds": (indexed - started).total_seconds(),
-                "verify_seconds": seconds,
-            }
-            if outcome["ok"]:
-                await self._ledger.mark_verified(Role.RECEIVER, transfer_id)
-            await self._transfers.note(transfer_id, {"verify": outcome})
-            if outcome["ok"]:
-                await self._transfers.step(transfer_id, Event.VERIFIED)
-            else:
-                await self._importer.drop_indexes(transfer_id)
-                await self._transfers.step(transfer_id, Event.DIFFERENCE_FOUND)
-        except TransferError as error:
-            _log.warning("verify_failed", transfer=transfer_id, code=code_of(error))
-            await self._transfers.note(transfer_id, {"error": {"code": code_of(error), "message": error.message}})
 
     # commit and the ways back
 
@@ -375,10 +360,14 @@ class Receiver:
             raise DestinationBusy(f"The transfer {owner} into this wiki is not finished.", transfer=owner)
         try:
             await self._committer.rollback(transfer_id)
-            await self._files.discard(transfer_id)
-            await self._transfers.step(transfer_id, Event.ROLLED_BACK)
-        finally:
+        except NotRestorable:
+            # Refused before anything was changed. After any other error the claim stays until a rollback ends well:
+            # nothing may begin on a wiki that is half the one and half the other.
             await self._ledger.release_destination(transfer_id)
+            raise
+        await self._files.discard(transfer_id)
+        await self._ledger.release_destination(transfer_id)
+        await self._transfers.step(transfer_id, Event.ROLLED_BACK)
         return await self.transfer(transfer_id)
 
     async def cancel(self, transfer_id: str, *, epoch: int | None) -> dict[str, Any]:
@@ -388,6 +377,8 @@ class Receiver:
             # The step first: a commit that has begun refuses it, and must not be ended half done.
             await self._transfers.step(transfer_id, Event.CANCELLED)
             await self._end_work(transfer_id)
+        self._uploads.end_all(transfer_id)
+        await self._in_flight.drained(transfer_id)
         await self._files.discard(transfer_id)
         await self._committer.purge(transfer_id)
         await self._ledger.delete_items(Role.RECEIVER, transfer_id)

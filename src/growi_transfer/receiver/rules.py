@@ -74,8 +74,8 @@ class Rules:
         return {"writes": writes, "rewritten": rewritten, "rescue": dict(rescue)}
 
     async def _setting_changes(self, staged: str, setup: Mapping[str, Any]) -> list[SettingChange]:
-        destination = {one["key"]: one.get("value") for one in await self._find(CONFIGS, {}) if "key" in one}
-        incoming = {one["key"]: one.get("value") for one in await self._find(staged, {}) if "key" in one}
+        destination = _by_key(await self._find(CONFIGS, {}))
+        incoming = _by_key(await self._find(staged, {}))
         own = merge(self._environment, {key: value for key, value in destination.items() if value is not None})
         return plan_settings(
             destination,
@@ -152,6 +152,10 @@ class Rules:
         self, collection: str, query: Mapping[str, Any], fields: Iterable[str] = ()
     ) -> list[dict[str, Any]]:
         return await self._database.find(collection, query, dict.fromkeys(("_id", *fields), 1) if fields else None)
+
+
+def _by_key(configs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return {one["key"]: one.get("value") for one in configs if isinstance(one.get("key"), str)}
 
 
 def _insertion(collection: str, document: Mapping[str, Any]) -> dict[str, Any]:

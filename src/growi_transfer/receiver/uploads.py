@@ -110,6 +110,12 @@ class Uploads:
             if self._turns.get(key) is turn:
                 del self._turns[key]
 
+    def end_all(self, transfer_id: str) -> None:
+        """End every request of a transfer that waits for bytes."""
+        for (owner, _), turn in self._turns.items():
+            if owner == transfer_id:
+                turn.ended.set()
+
     async def _upload_row(self, transfer_id: str, attachment_id: str, file: AttachmentFile | None) -> FileRow:
         if file is None:
             known = await self._ledger.get_files(Role.RECEIVER, transfer_id, [attachment_id])
