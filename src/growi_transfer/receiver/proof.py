@@ -1,4 +1,4 @@
-"""The proof: indexes are built, staging is read back, files are looked at, and all of it is compared with the source."""
+"""The proof: indexes are built, staging is read back, files are looked at, all of it compared with the source."""
 
 from __future__ import annotations
 
