@@ -126,13 +126,21 @@ async def test_a_refusal_arrives_while_nobody_reads_the_body() -> None:
         assert code_of(await refused_by(port)) == "destination_busy"
 
 
-@pytest.mark.parametrize("after", [0, 1 << 20])
-@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize(
+    ("loop", "after", "least"),
+    [
+        (asyncio.new_event_loop, 0, 45),
+        (asyncio.new_event_loop, 1 << 20, 45),
+        (uvloop.new_event_loop, 0, 45),
+        (uvloop.new_event_loop, 1 << 20, 5),
+    ],
+)
 def test_a_refusal_arrives_although_the_line_is_closed_with_bytes_unread(
-    loop: Callable[[], asyncio.AbstractEventLoop], after: int
+    loop: Callable[[], asyncio.AbstractEventLoop], after: int, least: int
 ) -> None:
-    """The reset may overtake the client between its look at the socket and its next write: 1 in 100 on an idle
-    machine, two of three on a busy one. Whoever tries again gets the reason; a client that does not look never does.
+    """The reset may overtake the client between its look at the socket and its next write. That is rare, but for a
+    server that closes in the middle of a body under uvloop, where 17 to 31 of 50 arrived on an idle machine and nearly
+    all on a busy one. Each of the others is an error that a caller tries again.
     """
 
     def serve(listener: socket.socket) -> None:
@@ -146,7 +154,7 @@ def test_a_refusal_arrives_although_the_line_is_closed_with_bytes_unread(
                     connection.sendall(BUSY)
 
     async def run(port: int) -> None:
-        assert await arriving(port, 50) >= 5
+        assert await arriving(port, 50) >= least
 
     with socket.create_server(("127.0.0.1", 0)) as listener, asyncio.Runner(loop_factory=loop) as runner:
         server = threading.Thread(target=serve, args=(listener,), daemon=True)
@@ -167,7 +175,7 @@ async def test_a_real_server_refuses_early() -> None:
             await send({"type": "http.response.body", "body": body})
 
     async with serving(Early()) as app:
-        assert await arriving(app.port, 20) >= 5
+        assert await arriving(app.port, 20) >= 18
 
 
 @pytest.mark.parametrize(
