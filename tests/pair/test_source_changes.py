@@ -103,6 +103,27 @@ async def test_a_collection_created_anew_during_the_copy_arrives_anew(
     same(pair, "aaa", "pages")
 
 
+@pytest.mark.parametrize("then", ["gone", "anew", "renamed"])
+async def test_a_collection_that_goes_while_a_cursor_is_open_on_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    fill(pair, "aaa", 6000)  # more ranges than may be in flight: its cursor waits for them
+
+    def go() -> None:
+        if then == "renamed":
+            pair.source.database["aaa"].rename("renamed")
+        else:
+            pair.source.database.drop_collection("aaa")
+        if then == "anew":
+            pair.source.database["aaa"].insert_many([{"_id": number, "new": True} for number in range(7)])
+
+    during_copy(monkeypatch, go)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    same(pair, *pair.source.database.list_collection_names(filter={"name": {"$in": ["aaa", "renamed"]}}))
+    assert ("aaa" in pair.destination.database.list_collection_names()) is (then == "anew")
+
+
 async def test_an_index_made_during_the_copy_arrives_without_sending_again(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

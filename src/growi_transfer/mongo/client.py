@@ -22,6 +22,7 @@ from pymongo.uri_parser import parse_uri
 
 from growi_transfer.mongo.raw_reply import Batch, batch_of
 from growi_transfer.protocol.errors import (
+    CursorLost,
     DatabaseFull,
     DatabaseRefused,
     DatabaseUnavailable,
@@ -47,6 +48,7 @@ _UNDECODED: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSOND
 
 _MAJORITY = {"w": "majority", "j": True}
 _SNAPSHOT_GONE = {239, 246, 71}  # SnapshotTooOld, SnapshotUnavailable, and a node that lost its history
+_CURSOR_GONE = {43, 136, 175}  # CursorNotFound, CappedPositionLost, QueryPlanKilled
 _OUT_OF_SPACE = {14031, 28}
 _NOT_STORABLE = {2, 9, 15, 22, 52, 53, 57, 10334, 17280, 17419, 17420, 51003}
 _CONNECT_MS = 10_000
@@ -90,6 +92,8 @@ def refused(code: int, message: str, details: Mapping[str, Any]) -> Exception:
     name = str(details.get("codeName", ""))
     if code in _SNAPSHOT_GONE:
         return SnapshotExpired()
+    if code in _CURSOR_GONE:
+        return CursorLost()
     if code in _OUT_OF_SPACE:
         return DatabaseFull()
     if code in (91, 189, 10107, 11600, 11602, 13435, 13436):
@@ -189,7 +193,8 @@ class Database:
         the whole batch alive.
 
         `minimum` (inclusive) and `maximum` (exclusive) are `_id` values, wrapped in a one-element tuple. They are
-        index bounds and so compare across all BSON types. Raises SnapshotExpired when the snapshot is too old.
+        index bounds and so compare across all BSON types. Raises SnapshotExpired when the snapshot is too old, and
+        CursorLost when the collection is dropped or renamed meanwhile.
         """
         command: dict[str, Any] = {"find": collection, "filter": query or {}, "batchSize": batch_documents}
         command["hint"] = {"$natural": 1} if natural else {"_id": 1}

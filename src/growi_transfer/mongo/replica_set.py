@@ -42,8 +42,14 @@ async def become_primary(address: str, *, set_name: str, pid: int) -> None:
 
 @asynccontextmanager
 async def _client(address: str, **options: Any) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    # Polling has no task for round-trip times, which `close` could cut off while it connects: that socket is left open.
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(
-        f"mongodb://{address}/", directConnection=True, serverSelectionTimeoutMS=2000, connectTimeoutMS=2000, **options
+        f"mongodb://{address}/",
+        directConnection=True,
+        serverMonitoringMode="poll",
+        serverSelectionTimeoutMS=2000,
+        connectTimeoutMS=2000,
+        **options,
     )
     try:
         yield client

@@ -359,6 +359,12 @@ class PeerUnavailable(Unavailable):
     code = "peer_unavailable"
 
 
+class CursorLost(Unavailable):
+    """A collection was dropped or renamed, or its oldest documents overwritten, while it was read."""
+
+    code = "cursor_lost"
+
+
 class SnapshotExpired(Unavailable):
     """The moment at which the database was read has become too old."""
 

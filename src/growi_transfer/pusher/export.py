@@ -12,7 +12,7 @@ from growi_transfer.ledger.memory import MemoryLedger
 from growi_transfer.mongo.client import Database, Snapshot
 from growi_transfer.mongo.collections import CollectionInfo, list_collections
 from growi_transfer.mongo.ranges import batch_documents, read
-from growi_transfer.protocol.errors import CollectionKindUnsupported, FileNotFound, SnapshotExpired, SourceChanged
+from growi_transfer.protocol.errors import CollectionKindUnsupported, CursorLost, FileNotFound, SnapshotExpired, SourceChanged
 from growi_transfer.protocol.wire import LARGE_FILE_BYTES
 from growi_transfer.pusher.catalogue import partition
 from growi_transfer.pusher.source_files import Source, SourceFiles
@@ -46,6 +46,8 @@ async def export_archive(
                 raise SourceChanged(
                     "The database is too large to be read at one moment; move it with `push` instead."
                 ) from error
+            except CursorLost as error:
+                raise SourceChanged(f"{info.name} was dropped or renamed during the export; try again.") from error
         after = _moving(await list_collections(database), exclude_collections)
         if [(info.name, info.uuid, info.metadata) for info in before] != [
             (info.name, info.uuid, info.metadata) for info in after

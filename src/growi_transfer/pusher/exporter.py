@@ -18,7 +18,7 @@ from growi_transfer.mongo.client import Database, Snapshot
 from growi_transfer.mongo.collections import list_collections
 from growi_transfer.mongo.ranges import RawRange, cut
 from growi_transfer.protocol.digest import combine
-from growi_transfer.protocol.errors import CollectionKindUnsupported, SnapshotExpired, SourceChanged
+from growi_transfer.protocol.errors import CollectionKindUnsupported, CursorLost, SnapshotExpired, SourceChanged
 from growi_transfer.protocol.wire import CollectionProof
 from growi_transfer.pusher.catalogue import Catalogue, partition, per_batch
 from growi_transfer.pusher.gate import Gate
@@ -29,6 +29,8 @@ Send = Callable[[CollectionRow, RangeRow, RawRange, RangeRow], Awaitable[None]]
 when the collection must begin again."""
 
 _MARKED_AT_ONCE = 200
+_INTERRUPTIONS = 200
+"""Of one pass: each costs the reading of what the batch before it held, so a source that does this is not at rest."""
 
 
 class RangeRestart(Exception):
@@ -115,14 +117,18 @@ class Exporter:
         rows, _ = await self.catalogue()
         await self._declare(rows)
         todo = [row for row in rows if (row.kind == "capped" if only_capped else row.kind != "view")]
+        interruptions = 0
         while todo:
             snapshot = self._database.snapshot(result.marker)
             result.one_moment = result.one_moment and snapshot is not None
             await self._read_all(todo, snapshot, result)
             if todo:
-                # The snapshot ran out: go on at a newer moment; the pass as a whole is then of no single one.
+                # Go on at a newer moment; the pass as a whole is then of no single one.
                 result.one_moment = False
                 result.marker += "+"
+                interruptions += 1
+                if interruptions > _INTERRUPTIONS:
+                    raise SourceChanged(f"{todo[0].name} cannot be read to its end.", collection=todo[0].name)
         rows_after, result.catalogue_changed = await self.catalogue()
         for row in rows_after:
             if row.number in result.restarted:
@@ -131,7 +137,8 @@ class Exporter:
 
     async def _read_all(self, todo: list[CollectionRow], snapshot: Snapshot | None, result: Pass) -> None:
         """Read the collections, one after the other, and take those that are done from the list; ranges of several
-        may be in flight. Leaves some in the list when the snapshot has run out."""
+        may be in flight. Leaves some in the list when the snapshot has run out or a
+        cursor was lost."""
         async with asyncio.TaskGroup() as group:
             while todo:
                 row = todo[0]
@@ -142,7 +149,7 @@ class Exporter:
                         await self._read(row, snapshot, result, group)
                 except RangeRestart:
                     result.restarted.add(row.number)
-                except SnapshotExpired:
+                except (SnapshotExpired, CursorLost):
                     return
                 todo.pop(0)
 
