@@ -12,7 +12,13 @@ from growi_transfer.ledger.memory import MemoryLedger
 from growi_transfer.mongo.client import Database, Snapshot
 from growi_transfer.mongo.collections import CollectionInfo, list_collections
 from growi_transfer.mongo.ranges import batch_documents, read
-from growi_transfer.protocol.errors import CollectionKindUnsupported, CursorLost, FileNotFound, SnapshotExpired, SourceChanged
+from growi_transfer.protocol.errors import (
+    CollectionKindUnsupported,
+    CursorLost,
+    FileNotFound,
+    SnapshotExpired,
+    SourceChanged,
+)
 from growi_transfer.protocol.wire import LARGE_FILE_BYTES
 from growi_transfer.pusher.catalogue import partition
 from growi_transfer.pusher.source_files import Source, SourceFiles
