@@ -1,0 +1,42 @@
+"""Who asks may not (403), or what is asked for is not here (404)."""
+
+from __future__ import annotations
+
+from growi_transfer.protocol.errors.tree import Forbidden, NotFound
+
+
+class TransferKeyInvalid(Forbidden):
+    """Invalid transfer key"""
+
+    # One answer for a wrong, expired, revoked or foreign key: a stranger learns nothing from it. GROWI's own code.
+    code = "invalid_transfer_key"
+
+
+class AdminRequired(Forbidden):
+    """This needs the admin token."""
+
+    code = "admin_required"
+
+
+class TransferNotFound(NotFound):
+    """There is no transfer with this id."""
+
+    code = "transfer_not_found"
+
+
+class KeyNotFound(NotFound):
+    """There is no transfer key with this id."""
+
+    code = "key_not_found"
+
+
+class FileNotFound(NotFound):
+    """The file is not in the storage."""
+
+    code = "file_not_found"
+
+
+class CollectionNotFound(NotFound):
+    """The collection is not part of this transfer."""
+
+    code = "collection_not_found"
