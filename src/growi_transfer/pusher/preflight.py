@@ -17,18 +17,14 @@ from growi_transfer.mongo.wiki import (
     read_configs,
     read_migrations,
 )
-from growi_transfer.protocol.compatibility import (
-    SHOWN,
-    Judgement,
-    SourceFacts,
-    UnsupportedCollection,
-    judge,
-)
+from growi_transfer.protocol.compatibility import judge
 from growi_transfer.protocol.errors import NameIllegal
+from growi_transfer.protocol.findings import SHOWN, Judgement
 from growi_transfer.protocol.growi_config import InstanceConfig, merge
 from growi_transfer.protocol.growi_info import GrowiInfo
 from growi_transfer.protocol.growi_rules import UPLOAD_SETTING_KEYS
 from growi_transfer.protocol.names import attachment_path
+from growi_transfer.protocol.source_facts import SourceFacts, UnsupportedCollection
 from growi_transfer.protocol.wire import PLAN_FILES, SetUp, SourceInfo
 from growi_transfer.pusher.catalogue import Left, partition
 from growi_transfer.pusher.options import PushOptions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -27,6 +27,7 @@ from growi_transfer.protocol.errors import (
     TransferKeyMalformed,
     code_of,
 )
+from growi_transfer.protocol.findings import accepted_warnings
 from growi_transfer.protocol.machine import FINISHED, Event, Position, State, advance, allows
 from growi_transfer.protocol.progress import Notice, Planned, WarningRaised, to_json
 from growi_transfer.protocol.transfer_key import parse_key
@@ -156,6 +157,7 @@ class Pusher:
                     "options": asdict(options),
                     "totals": {"files": report.files - report.missing_files, "file_bytes": report.file_bytes},
                     "warnings": [finding.to_json() for finding in report.judgement.warnings],
+                    "accepted_warnings": self._accepted(report.judgement.to_json()["warnings"], (), options),
                 },
             )
         )
@@ -183,9 +185,19 @@ class Pusher:
                 different=["excluded_collections"],
             )
         self._keys.keep_key(row.id, key_string)
-        await self._life.note(row.id, {"options": asdict(options)})
+        warnings, before = row.facts.get("warnings", []), row.facts.get("accepted_warnings", [])
+        accepted = self._accepted(warnings, before, options)
+        await self._life.note(row.id, {"options": asdict(options), "accepted_warnings": accepted})
         await self._resume(row)
         return row.id
+
+    def _accepted(
+        self, warnings: Sequence[Mapping[str, Any]], before: Sequence[Mapping[str, Any]], options: PushOptions
+    ) -> list[dict[str, Any]]:
+        now = self._clock().isoformat()
+        return accepted_warnings(
+            warnings, before, codes=options.accept_warnings, accept_all=options.accept_all, now=now
+        )
 
     async def _resume(self, row: TransferRow) -> None:
         if row.position.state in (State.FAILED, State.PAUSED):

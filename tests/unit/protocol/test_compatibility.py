@@ -6,14 +6,10 @@ from typing import Any
 
 import pytest
 
-from growi_transfer.protocol.compatibility import (
-    Finding,
-    SourceFacts,
-    UnstorableDocument,
-    UnsupportedCollection,
-    judge,
-)
+from growi_transfer.protocol.compatibility import judge
+from growi_transfer.protocol.findings import Finding, accepted_warnings
 from growi_transfer.protocol.growi_info import AttachmentInfo, DestinationCounts, GrowiInfo, TransferBlock
+from growi_transfer.protocol.source_facts import SourceFacts, UnstorableDocument, UnsupportedCollection
 
 SEED, OTHER_SEED = "a" * 64, "b" * 64
 SOURCE = SourceFacts(
@@ -328,3 +324,13 @@ def test_warnings_are_accepted_by_code() -> None:
         "local_auth_disabled_at_source",
         "source_not_replica_set",
     ]
+
+
+def test_what_was_accepted_is_kept_as_it_was_told() -> None:
+    first = {"code": "a", "message": "Five files.", "details": {"count": 5}}
+    other = {"code": "b", "message": "Old.", "details": {}}
+    kept = accepted_warnings([first, other], (), codes=("a", "never_told"), accept_all=False, now="monday")
+    assert kept == [{**first, "accepted_at": "monday"}]
+    later = [{**first, "message": "Six files.", "details": {"count": 6}}, other]
+    again = accepted_warnings(later, kept, codes=(), accept_all=True, now="tuesday")
+    assert again == [*kept, {**other, "accepted_at": "tuesday"}]
