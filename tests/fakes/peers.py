@@ -15,7 +15,8 @@ import uvicorn
 
 from growi_transfer.protocol.transfer_key import ParsedKey
 from growi_transfer.pusher.address import AllowedDestinations
-from growi_transfer.pusher.peer import Pace, Peer, PeerTimeouts, open_peer
+from growi_transfer.pusher.peer import Pace, Peer, open_peer
+from growi_transfer.pusher.timeouts import PeerTimeouts
 
 TOKEN = "a-secret-token.that-is-nowhere.else"
 QUICK = PeerTimeouts(connect=5.0, idle=5.0, answer=5.0, commit=5.0)

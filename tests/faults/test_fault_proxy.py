@@ -7,9 +7,10 @@ import asyncio
 import pytest
 from tests.fakes.fault_proxy import Answer, Cut, Duplicate, Fault, FaultProxy, Slow, Stall, Truncate
 from tests.fakes.peers import Answer as Said
-from tests.fakes.peers import PeerTimeouts, Recorder, peer_at, serving
+from tests.fakes.peers import Recorder, peer_at, serving
 
 from growi_transfer.protocol.errors import PeerRefused, PeerUnavailable
+from growi_transfer.pusher.timeouts import PeerTimeouts
 
 TRANSFER = "0123456789abcdef" * 2
 VOLUMES = r"PUT .*/volumes/"

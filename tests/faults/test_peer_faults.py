@@ -22,7 +22,8 @@ from tests.fakes.peers import QUICK, TOKEN, Recorder, head_of, peer_at, response
 from growi_transfer.protocol.errors import PeerRefused, PeerUnavailable, code_of, is_retryable
 from growi_transfer.protocol.transfer_key import ParsedKey
 from growi_transfer.pusher.address import AllowedDestinations
-from growi_transfer.pusher.peer import PeerTimeouts, open_peer
+from growi_transfer.pusher.peer import open_peer
+from growi_transfer.pusher.timeouts import PeerTimeouts
 
 TRANSFER = "0123456789abcdef" * 2
 VOLUME = [bytes(1 << 20)] * 8
@@ -126,22 +127,13 @@ async def test_a_refusal_arrives_while_nobody_reads_the_body() -> None:
         assert code_of(await refused_by(port)) == "destination_busy"
 
 
-@pytest.mark.parametrize(
-    ("loop", "after", "least"),
-    [
-        (asyncio.new_event_loop, 0, 45),
-        (asyncio.new_event_loop, 1 << 20, 45),
-        (uvloop.new_event_loop, 0, 45),
-        (uvloop.new_event_loop, 1 << 20, 5),
-    ],
-)
+@pytest.mark.parametrize("after", [0, 1 << 20])
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_a_refusal_arrives_although_the_line_is_closed_with_bytes_unread(
-    loop: Callable[[], asyncio.AbstractEventLoop], after: int, least: int
+    loop: Callable[[], asyncio.AbstractEventLoop], after: int
 ) -> None:
-    """The reset may overtake the client between its look at the socket and its next write. That is rare, but for a
-    server that closes in the middle of a body under uvloop, where 17 to 31 of 50 arrived on an idle machine and nearly
-    all on a busy one. Each of the others is an error that a caller tries again.
-    """
+    """The reset may overtake the client between its look at the socket and its next write: most of the time under
+    uvloop, when the server closes in the middle of a body. The answer is then read from the broken connection."""
 
     def serve(listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -154,7 +146,7 @@ def test_a_refusal_arrives_although_the_line_is_closed_with_bytes_unread(
                     connection.sendall(BUSY)
 
     async def run(port: int) -> None:
-        assert await arriving(port, 50) >= least
+        assert await arriving(port, 50) >= 45
 
     with socket.create_server(("127.0.0.1", 0)) as listener, asyncio.Runner(loop_factory=loop) as runner:
         server = threading.Thread(target=serve, args=(listener,), daemon=True)

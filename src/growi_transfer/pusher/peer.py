@@ -9,12 +9,9 @@ key in it, not even in its cause.
 
 from __future__ import annotations
 
-import asyncio
-import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -45,8 +42,10 @@ from growi_transfer.protocol.wire import (
 )
 from growi_transfer.pusher.address import Address, AllowedDestinations, Lookup, resolve_destination
 from growi_transfer.pusher.body import Body, Chunk, Pace, joined
+from growi_transfer.pusher.early_answer import Line, parse_answer
 from growi_transfer.pusher.refusal import ANSWER_TOO_LARGE, UNTRUSTED, invalid_answer, refusal
 from growi_transfer.pusher.resumable import UploadState, read_state, upload_headers
+from growi_transfer.pusher.timeouts import PeerTimeouts
 
 ERROR_LIMIT = 64 << 10
 """Bytes of an answer that is none of success."""
@@ -54,19 +53,6 @@ CONNECTIONS = 128
 """More than any transfer has requests in flight, so that its own limits are the ones that count."""
 _KEEP_SECONDS = 4.0
 """An idle connection is given up before usual servers close it (5 s), which a request could otherwise run into."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerTimeouts:
-    """Seconds. There is none for a whole request: a large body takes as long as it takes."""
-
-    connect: float = 10.0
-    idle: float = 120.0
-    """Without the other side taking one more piece of a body."""
-    answer: float = 120.0
-    """From the end of a request to the answer, and between two pieces of one."""
-    commit: float = 900.0
-    """The same for commit, rollback and cancel, which may have to wait for work on the database."""
 
 
 async def open_peer(
@@ -285,11 +271,12 @@ class Peer:
         The answer may come while the body is still being sent: a refusal then ends the sending and is told.
         """
         failure: TransferError
+        payload = None if body is None else _Payload(body)
         try:
             async with self._session.request(
                 method,
                 URL(f"{self.origin}{PREFIX}{path}", encoded=True),
-                data=None if body is None else _Payload(body),
+                data=payload,
                 headers={**(headers or {}), EPOCH_HEADER: str(self.epoch)},
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(
@@ -299,19 +286,22 @@ class Peer:
                 good = 200 <= response.status < 300
                 content = await _read(response, JSON_LIMIT if good else ERROR_LIMIT)
                 if not good:
-                    raise refusal(
-                        response.status, response.headers, content or b"", origin=self.origin, secret=self._secret
-                    )
+                    raise self._refusal(response.status, response.headers, content or b"")
                 if content is None:
                     raise invalid_answer("it is too large.", self.origin, code=ANSWER_TOO_LARGE)
                 return response.headers, content
         except (aiohttp.ClientError, OSError) as error:
-            failure = _no_answer(error, self.origin)
+            early = payload.early_answer() if payload is not None else None
+            failure = _no_answer(error, self.origin) if early is None else self._refusal(*early)
         finally:
-            if body is not None:
+            if body is not None and payload is not None:
+                payload.line.close()
                 await body.end()
         # Raised out here: what the client library knows of the request, the key too, is not in the error's context.
         raise (body and body.failure) or failure
+
+    def _refusal(self, status: int, headers: Mapping[str, str], content: bytes) -> PeerRefused:
+        return refusal(status, headers, content, origin=self.origin, secret=self._secret)
 
 
 class _Payload(aiohttp.Payload):
@@ -321,9 +311,17 @@ class _Payload(aiohttp.Payload):
         super().__init__(body)
         self._size = body.length
         self._body = body
+        self.line = Line(None)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        await self._body.send(writer.write, _readable(getattr(writer, "transport", None)))
+        self.line.close()
+        self.line = Line(getattr(writer, "transport", None))
+        await self._body.send(writer.write, self.line.has_answer)
+
+    def early_answer(self) -> tuple[int, Mapping[str, str], bytes] | None:
+        """A refusal that had arrived when the connection broke."""
+        answer = parse_answer(self.line.left_over())
+        return answer if answer is not None and answer[0] >= 300 else None
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise TypeError("a body is sent, not shown")
@@ -367,16 +365,6 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
             return None
         parts.append(part)
     return b"".join(parts)
-
-
-def _readable(transport: asyncio.Transport | None) -> Callable[[], bool]:
-    """Asks the system whether a connection has bytes that the event loop has not read yet."""
-    connection = transport.get_extra_info("socket") if transport is not None else None
-    if transport is None or connection is None:
-        return lambda: False
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return lambda: not transport.is_closing() and bool(poll.poll(0))
 
 
 def _no_answer(error: Exception, origin: str) -> TransferError:
