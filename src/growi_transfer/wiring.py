@@ -41,8 +41,10 @@ from growi_transfer.pusher.pusher import Pusher
 from growi_transfer.pusher.retry import Retry
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.commit import Committer
+from growi_transfer.receiver.endings import Endings
 from growi_transfer.receiver.file_swap import FileSwap
 from growi_transfer.receiver.importer import Importer
+from growi_transfer.receiver.in_flight import InFlight
 from growi_transfer.receiver.info import InstanceInfo
 from growi_transfer.receiver.keys import Keys
 from growi_transfer.receiver.proof import Prover
@@ -50,6 +52,7 @@ from growi_transfer.receiver.receiver import Receiver
 from growi_transfer.receiver.rules import Rules
 from growi_transfer.receiver.transfers import Transfers
 from growi_transfer.receiver.uploads import Uploads
+from growi_transfer.receiver.work import Work
 from growi_transfer.secret_files import SecretFiles
 from growi_transfer.settings import Settings
 from growi_transfer.storage.base import Storage
@@ -208,6 +211,8 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
     limit = parts.config.max_file_size
     transfers = Transfers(ledger, board, _now)
     importer = Importer(parts.database, ledger, board)
+    uploads = Uploads(parts.storage, ledger, board, max_file_size=limit)
+    in_flight, work = InFlight(), Work()
     return Receiver(
         database=parts.database,
         ledger=ledger,
@@ -217,9 +222,19 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
         importer=importer,
         prover=Prover(transfers, ledger, importer, files),
         attachments=Attachments(parts.storage, ledger, board, max_file_size=limit),
-        uploads=Uploads(parts.storage, ledger, board, max_file_size=limit),
-        files=files,
-        committer=Committer(parts.database, ledger, files, Rules(parts.database, parts.environment, _now)),
+        uploads=uploads,
+        endings=Endings(
+            ledger=ledger,
+            transfers=transfers,
+            committer=Committer(parts.database, ledger, files, Rules(parts.database, parts.environment, _now)),
+            files=files,
+            importer=importer,
+            uploads=uploads,
+            in_flight=in_flight,
+            work=work,
+        ),
+        work=work,
+        in_flight=in_flight,
         info=InstanceInfo(
             database=parts.database,
             storage=parts.storage,

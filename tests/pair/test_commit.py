@@ -8,51 +8,13 @@ from typing import Any
 
 import bson
 import pytest
+from tests.pair.commits import Crash, fill, picture, receiver_of
 from tests.pair.instances import Pair
 
 from growi_transfer.ledger.base import JournalRow, Role
 from growi_transfer.protocol.errors import CommitFailed, DatabaseUnavailable, NotRestorable, TransferError
 from growi_transfer.protocol.machine import State
 from growi_transfer.receiver.commit import Committer
-from growi_transfer.receiver.receiver import Receiver
-
-
-class Crash(Exception):
-    """What `kill -9` is to a process."""
-
-
-def fill(pair: Pair) -> None:
-    source, destination = pair.source.database, pair.destination.database
-    source["pages"].insert_many([{"_id": number} for number in range(50)])
-    source["pages"].create_index("at", expireAfterSeconds=1_000_000)
-    source["users"].insert_one({"username": "admin", "admin": True, "status": 2, "password": "theirs"})
-    source["configs"].insert_one({"key": "app:siteUrl", "value": '"http://theirs"'})
-    source.create_collection("seen", viewOn="pages", pipeline=[])
-    pair.source.add_attachment(b"theirs", name="same.bin")
-    destination["pages"].insert_one({"_id": "former"})
-    destination["users"].insert_one({"username": "admin", "admin": True, "status": 2, "password": "ours"})
-    destination["configs"].insert_one({"key": "app:siteUrl", "value": '"http://ours"'})
-    destination["only_here"].insert_one({"_id": 1})
-    destination.create_collection("their_view", viewOn="pages", pipeline=[{"$match": {"_id": "former"}}])
-    path = pair.destination.uploads / "attachment" / "same.bin"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"former")
-
-
-def picture(pair: Pair) -> Mapping[str, Any]:
-    """Everything of the destination that people see."""
-    database = pair.destination.database
-    names = [name for name in database.list_collection_names() if not name.startswith(("growi_transfer_", "system."))]
-    return {
-        "documents": {name: pair.destination.documents(name) for name in sorted(names)},
-        "options": {name: pair.destination.options(name) for name in sorted(names)},
-        "files": pair.destination.files(),
-    }
-
-
-def receiver_of(pair: Pair) -> Receiver:
-    assert pair.to_destination.receiver is not None
-    return pair.to_destination.receiver
 
 
 def crash_at(monkeypatch: pytest.MonkeyPatch, number: int, *, after: bool, error: BaseException) -> None:

@@ -254,10 +254,10 @@ async def test_a_cancel_waits_for_what_is_under_way(pair: Pair, monkeypatch: pyt
     entered, go_on = asyncio.Event(), asyncio.Event()
     original = Importer.put_volume
 
-    async def slow(self: Importer, transfer_id: str, collection: str, number: int, body: bytes) -> RangeRow:
+    async def slow(self: Importer, transfer_id: str, collection: str, number: int, body: bytes, **how: Any) -> RangeRow:
         entered.set()
         await go_on.wait()
-        return await original(self, transfer_id, collection, number, body)
+        return await original(self, transfer_id, collection, number, body, **how)
 
     monkeypatch.setattr(Importer, "put_volume", slow)
     transfer_id = await pusher_of(pair).start(await pair.key(), PushOptions(accept_all=True))

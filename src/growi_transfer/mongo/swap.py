@@ -14,6 +14,7 @@ from growi_transfer.protocol.errors import CommitFailed, DatabaseRefused, NotRes
 
 _NAMESPACE_EXISTS = 48
 _ATTEMPTS = 20
+_STRAY = ".stray"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,13 @@ class Swap:
     former: str
 
 
-async def swap_in(database: Database, swap: Swap) -> str | None:
-    """live -> former, then staging -> live. Returns the name under which a stray collection was put aside, if one
+async def swap_in(database: Database, swap: Swap) -> list[str]:
+    """live -> former, then staging -> live. Returns the names under which stray collections were put aside, those that
     appeared under the live name between the two steps. Raises CommitFailed when a UUID is nowhere to be found."""
-    stray: str | None = None
     for _ in range(_ATTEMPTS):
         now = await uuids(database)
         if swap.staging and now.get(swap.live) == swap.staging_uuid:
-            return stray
+            return _strays(swap, now)
         if swap.live_uuid and now.get(swap.live) == swap.live_uuid:
             await _rename(database, swap.live, swap.former)
             continue
@@ -44,20 +44,22 @@ async def swap_in(database: Database, swap: Swap) -> str | None:
                 f"The collection {swap.live} was replaced by another one during the commit.", collection=swap.live
             )
         if not swap.staging:
-            return stray
+            return _strays(swap, now)
         if now.get(swap.staging) != swap.staging_uuid:
             raise CommitFailed(f"The staged copy of {swap.live} is gone.", collection=swap.live)
         if swap.live in now:
-            stray = _free_name(f"{swap.former}.stray", now)
-            await _rename(database, swap.live, stray)
+            await _rename(database, swap.live, _free_name(swap.former + _STRAY, now))
         await _rename(database, swap.staging, swap.live)
     raise CommitFailed(f"Something keeps writing to {swap.live}; the swap could not be made.", collection=swap.live)
 
 
 async def swap_out(database: Database, swap: Swap) -> None:
-    """The way back: live -> staging, then former -> live. Raises NotRestorable when the former one is not there."""
+    """The way back: live -> staging, then former -> live; nothing where `swap_in` had done nothing. Raises
+    NotRestorable when the former one is not there."""
     for _ in range(_ATTEMPTS):
         now = await uuids(database)
+        if swap.former not in now and (not swap.staging or now.get(swap.live) != swap.staging_uuid):
+            return  # not begun, or all back
         if swap.live_uuid and now.get(swap.live) == swap.live_uuid:
             return
         if swap.staging and now.get(swap.live) == swap.staging_uuid:
@@ -70,9 +72,14 @@ async def swap_out(database: Database, swap: Swap) -> None:
         if now.get(swap.former) != swap.live_uuid:
             raise NotRestorable(f"The former collection {swap.live} is no longer kept.", collection=swap.live)
         if swap.live in now:
-            await _rename(database, swap.live, _free_name(f"{swap.former}.stray", now))
+            await _rename(database, swap.live, _free_name(swap.former + _STRAY, now))
         await _rename(database, swap.former, swap.live)
     raise CommitFailed(f"Something keeps writing to {swap.live}; it could not be restored.", collection=swap.live)
+
+
+def _strays(swap: Swap, now: dict[str, str]) -> list[str]:
+    """From the catalogue, so that one which was put aside before a crash is told too."""
+    return sorted(name for name in now if name.startswith(swap.former + _STRAY))
 
 
 def _free_name(wanted: str, taken: dict[str, str]) -> str:

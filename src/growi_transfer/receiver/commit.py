@@ -54,15 +54,18 @@ class Committer:
     async def run(self, transfer_id: str) -> dict[str, Any]:
         """Do every step that is not done. Returns what the operator is told: strays, rewritten, rescue, files."""
         told: dict[str, Any] = {"strays": [], "files_replaced": 0, "rewritten": [], "rescue": []}
-        for step in await self._ledger.journal(transfer_id):
+        journal = await self._ledger.journal(transfer_id)
+        if not journal:
+            raise CommitFailed("The journal of this commit is gone, so nothing was swapped in.")
+        for step in journal:
             if step.kind == RULES:
                 told["rewritten"], told["rescue"] = step.payload["rewritten"], step.payload["rescue"]
             if step.done:
-                told["strays"] += [step.payload["stray"]] if step.payload.get("stray") else []
+                told["strays"] += step.payload.get("strays", [])
                 told["files_replaced"] += int(step.payload.get("replaced", 0))
                 continue
             result = await self._do(transfer_id, step)
-            told["strays"] += [result["stray"]] if result.get("stray") else []
+            told["strays"] += result.get("strays", [])
             told["files_replaced"] += int(result.get("replaced", 0))
             await self._ledger.mark_done(transfer_id, step.number, {**step.payload, **result})
         return told
@@ -72,8 +75,8 @@ class Committer:
         if step.kind == DROP_VIEW:
             await self._drop_view(payload["name"])
         elif step.kind == SWAP:
-            stray = await swap_in(self._database, Swap(**_swap_fields(payload)))
-            return {"stray": stray} if stray else {}
+            strays = await swap_in(self._database, Swap(**_swap_fields(payload)))
+            return {"strays": strays} if strays else {}
         elif step.kind == CREATE_VIEW:
             await self._create_view(payload["name"], payload["metadata"])
         elif step.kind == TTL:
@@ -85,12 +88,29 @@ class Committer:
         return {}
 
     async def undo(self, transfer_id: str) -> None:
-        """Back to `ready`: the destination shows its former data, staging is as it was verified."""
-        await self._back(transfer_id)
-        await self._ledger.clear_journal(transfer_id)
+        """Back to `ready`: the destination shows its former data, staging is as it was verified.
 
-    async def rollback(self, transfer_id: str) -> None:
-        """After a commit: the former data come back, what was imported goes to staging names again.
+        The journal stays until the next `prepare`: a crash on the way finds all of it again.
+        """
+        journal = await self._ledger.journal(transfer_id)
+        now = await catalog.uuids(self._database)
+        # Where an earlier undo got as far as the swaps, the live names are those of the former collections again.
+        swaps = [Swap(**_swap_fields(step.payload)) for step in journal if step.kind == SWAP]
+        swapped = {swap.live for swap in swaps if swap.staging and now.get(swap.live) == swap.staging_uuid}
+        for step in reversed(journal):
+            if step.kind == FILES:
+                await self._files.undo(transfer_id)
+            elif step.kind == RULES:
+                await self._rules.undo(step.payload, swapped)
+            elif step.kind == TTL:
+                if step.payload["collection"] in swapped:
+                    await self._plain_index(transfer_id, step.payload)
+            else:
+                await self._step_back(step)
+
+    async def rollback(self, transfer_id: str, *, begun: bool) -> None:
+        """After a commit: the former data come back, what was imported goes to staging names again. `begun`: an
+        earlier call was interrupted, and this one goes on.
 
         Raises NotRestorable, before anything is changed, when something of the former data is gone.
         """
@@ -110,40 +130,34 @@ class Committer:
                     "a later transfer or another tool has replaced it.",
                     collection=swap.live,
                 )
-        await self._back(transfer_id)
-
-    async def _back(self, transfer_id: str) -> None:
-        for step in reversed(await self._ledger.journal(transfer_id)):
-            payload = step.payload
+        if not begun:
+            await self._files.check_restorable(transfer_id)
+        # What the transfer brought goes: rules and TTL in it need no way back, and whatever an admin did to it since
+        # must not stand in the way of the former data.
+        for step in reversed(journal):
             if step.kind == FILES:
-                await self._files.undo(transfer_id)
-            elif step.kind == RULES:
-                await self._rules.undo(payload)
-            elif step.kind == TTL:
-                await self._plain_index(transfer_id, payload)
-            elif step.kind == CREATE_VIEW:
-                await self._drop_view(payload["name"])
-            elif step.kind == SWAP:
-                await swap_out(self._database, Swap(**_swap_fields(payload)))
-            elif step.kind == DROP_VIEW:
-                await self._create_view(payload["name"], payload["metadata"])
+                await self._files.restore(transfer_id)
+            else:
+                await self._step_back(step)
+
+    async def _step_back(self, step: JournalRow) -> None:
+        if step.kind == CREATE_VIEW:
+            await self._drop_view(step.payload["name"])
+        elif step.kind == SWAP:
+            await swap_out(self._database, Swap(**_swap_fields(step.payload)))
+        elif step.kind == DROP_VIEW:
+            await self._create_view(step.payload["name"], step.payload["metadata"])
 
     async def _plain_index(self, transfer_id: str, payload: Mapping[str, Any]) -> None:
         """A TTL index would delete from what goes back to staging; there is no way to make it plain but anew."""
         rows = {row.name: row for row in await self._ledger.collections(Role.RECEIVER, transfer_id)}
         row = rows[payload["collection"]]
-        names = await catalog.uuids(self._database)
-        journal = await self._ledger.journal(transfer_id)
-        staged = next(step.payload["staging_uuid"] for step in journal if step.payload.get("live") == row.name)
-        if names.get(row.name) != staged:
-            return
         plain, _ = catalog.split_ttl(catalog.secondary_indexes(catalog.from_metadata(row.metadata)))
         present = {index["name"]: index for index in await catalog.list_indexes(self._database, row.name)}
-        if "expireAfterSeconds" in present.get(payload["index"], {}):
+        [wanted] = [index for index in plain if index["name"] == payload["index"]]
+        if present.get(wanted["name"]) not in (None, wanted):
             await self._database.command({"dropIndexes": row.name, "index": payload["index"]})
-        await catalog.create_indexes(
-            self._database, row.name, [index for index in plain if index["name"] == payload["index"]]
-        )
+        await catalog.create_indexes(self._database, row.name, [wanted])
 
     async def _drop_view(self, name: str) -> None:
         if (await catalog.uuids(self._database)).get(name) == "":
@@ -157,15 +171,14 @@ class Committer:
         """End the maintenance mode that the commit left on."""
         await self._rules.release_maintenance()
 
-    async def purge(self, transfer_id: str, *, keep_journal: bool = False) -> None:
+    async def purge(self, transfer_id: str) -> None:
         """Drop every collection and file that was kept for this transfer: staging, former, strays."""
         prefixes = (f"{OWN_PREFIX}s_{transfer_id[:8]}_", f"{OWN_PREFIX}f_{transfer_id[:8]}_")
         for name in await catalog.uuids(self._database):
             if name.startswith(prefixes):
                 await catalog.drop(self._database, name)
         await self._files.purge(transfer_id)
-        if not keep_journal:
-            await self._ledger.clear_journal(transfer_id)
+        await self._ledger.clear_journal(transfer_id)
 
 
 def _swap_fields(payload: Mapping[str, Any]) -> dict[str, str]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from growi_transfer.ledger.base import Ledger
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from growi_transfer.ledger.base import FileRow, Ledger
+from growi_transfer.protocol.errors import NotRestorable
 from growi_transfer.receiver.file_rows import former_path, is_stored, pages, place_of, upload_id
 from growi_transfer.storage.base import Storage
 
@@ -29,30 +33,59 @@ class FileSwap:
     async def commit(self, transfer_id: str) -> int:
         """Put files that waited aside in their places; the number of files replaced. May be called again."""
         replaced = 0
-        async for page in pages(self._ledger, transfer_id):
-            waiting = [row for row in page if row.facts.get("aside") and is_stored(row)]
-            there = await self._storage.stat_many([row.facts["aside"] for row in waiting])
-            for row, found in zip(waiting, there, strict=True):
+        async for rows in self._waiting(transfer_id):
+            for row in rows:
                 replaced += 1
-                if found is None:
+                aside, there, kept = await self._places(transfer_id, row)
+                if not aside:
                     continue  # done before
-                if (await self._storage.stat_many([row.path]))[0] is not None:
+                if there and not kept:
                     await self._storage.move(row.path, former_path(transfer_id, row.path))
+                elif not there and not kept and not row.facts.get("vacant"):
+                    # Gone since it was found to be in the way: then there is nothing to bring back either.
+                    await self._ledger.put_files([replace(row, facts={**row.facts, "vacant": True})])
                 await self._storage.move(row.facts["aside"], row.path)
         return replaced
 
     async def undo(self, transfer_id: str) -> None:
-        """The way back of `commit`: what was replaced comes back, the new files wait aside again."""
-        async for page in pages(self._ledger, transfer_id):
-            for row in page:
-                if not row.facts.get("aside") or not is_stored(row):
-                    continue  # not moved by the commit
-                former = former_path(transfer_id, row.path)
-                aside, kept = await self._storage.stat_many([row.facts["aside"], former])
-                if aside is None:
+        """The way back of `commit` to `ready`: what was replaced comes back, the new files wait aside again."""
+        async for rows in self._waiting(transfer_id):
+            for row in rows:
+                aside, there, kept = await self._places(transfer_id, row)
+                if there and not aside and (kept or row.facts.get("vacant")):
                     await self._storage.move(row.path, row.facts["aside"])
-                if kept is not None:
-                    await self._storage.move(former, row.path)
+                if kept:
+                    await self._storage.move(former_path(transfer_id, row.path), row.path)
+
+    async def check_restorable(self, transfer_id: str) -> None:
+        """Before anything is changed: whether everything that `commit` replaced is still kept. Raises NotRestorable."""
+        async for rows in self._waiting(transfer_id):
+            kept = await self._storage.stat_many([former_path(transfer_id, row.path) for row in rows])
+            for row, found in zip(rows, kept, strict=True):
+                if found is None and not row.facts.get("vacant"):
+                    raise NotRestorable(f"The former file {row.path} is no longer kept.", file=row.path)
+
+    async def restore(self, transfer_id: str) -> None:
+        """The way back of a rollback: what was replaced comes back in one step each, so that two who do it at once do
+        no harm; what this transfer brought goes with `discard`."""
+        async for rows in self._waiting(transfer_id):
+            kept = await self._storage.stat_many([former_path(transfer_id, row.path) for row in rows])
+            for row, found in zip(rows, kept, strict=True):
+                if found is not None:
+                    await self._storage.move(former_path(transfer_id, row.path), row.path)
+
+    async def _waiting(self, transfer_id: str) -> AsyncIterator[list[FileRow]]:
+        """Pages of rows whose files wait for the commit, or waited. Two attachments may name one file."""
+        async for page in pages(self._ledger, transfer_id):
+            rows = {row.path: row for row in page if row.facts.get("aside") and is_stored(row)}
+            if rows:
+                yield list(rows.values())
+
+    async def _places(self, transfer_id: str, row: FileRow) -> tuple[bool, bool, bool]:
+        """Whether there is a file that waits aside, one in the place itself, and a former one that is kept."""
+        found = await self._storage.stat_many([row.facts["aside"], row.path, former_path(transfer_id, row.path)])
+        aside, there, kept = (one is not None for one in found)
+        return aside, there, kept
 
     async def discard(self, transfer_id: str) -> None:
         """Remove every file that this transfer brought, complete or not. The others are not touched."""
@@ -63,6 +96,8 @@ class FileSwap:
                     await partial.abort()
                 if row.facts.get("aside"):
                     await self._storage.delete(row.facts["aside"])
+                    if row.facts.get("vacant"):
+                        await self._storage.delete(row.path)
                 elif row.facts.get("created"):
                     await self._storage.delete(row.path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,8 +140,11 @@ class Importer:
 
     # volumes
 
-    async def put_volume(self, transfer_id: str, collection: str, number: int, body: bytes) -> RangeRow:
-        """Store one volume, durably. Sending it again changes nothing.
+    async def put_volume(
+        self, transfer_id: str, collection: str, number: int, body: bytes, *, admit: Callable[[], Awaitable[object]]
+    ) -> RangeRow:
+        """Store one volume, durably. Sending it again changes nothing. `admit` raises when the request may not write:
+        it may have waited here for another one, and its pusher may have been superseded meanwhile.
 
         Raises ArchiveInvalid, ArchiveTooLarge, BsonInvalid, SizeMismatch, DigestMismatch, InvalidRequest,
         CollectionNotFound, RangeMismatch, DocumentNotStorable and the database's errors.
@@ -170,6 +173,7 @@ class Importer:
         key = (transfer_id, row.number, -1 if manifest.ordered else number)
         turn = self._turns.setdefault(key, asyncio.Lock())
         async with turn:
+            await admit()
             old = await self._ledger.get_range(Role.RECEIVER, transfer_id, row.number, number)
             if old is not None and old == replace(new, tries=old.tries):
                 return old

@@ -10,8 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from growi_transfer.ledger.base import ItemState, Ledger, Role, TransferRow
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import require
@@ -20,33 +18,25 @@ from growi_transfer.mongo.client import Database
 from growi_transfer.protocol.errors import (
     DestinationBusy,
     KeyClaimed,
-    NotRestorable,
     SameInstance,
     SetupDiffers,
-    TransferError,
     TransferNotFound,
-    VerificationFailed,
-    code_of,
 )
-from growi_transfer.protocol.machine import FINISHED, Event, Position, State
+from growi_transfer.protocol.machine import Event, Position, State
 from growi_transfer.protocol.progress import Planned, to_json
 from growi_transfer.protocol.wire import AttachmentFile, PlanPage, PutTransfer, Verify
 from growi_transfer.receiver.archive_import import import_archive
 from growi_transfer.receiver.attachments import Attachments
-from growi_transfer.receiver.commit import Committer
-from growi_transfer.receiver.file_swap import FileSwap
+from growi_transfer.receiver.endings import Endings
 from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.in_flight import InFlight
 from growi_transfer.receiver.keys import Keys
 from growi_transfer.receiver.proof import Prover
 from growi_transfer.receiver.transfers import Transfers
 from growi_transfer.receiver.uploads import Uploads, UploadState
+from growi_transfer.receiver.work import VERIFICATION, Work
 from growi_transfer.storage.base import Storage, StoredFile
 
-_log = structlog.get_logger(__name__)
-_ROWS = 1000
-_COMMIT = "commit"
-_NOBODY = "nobody"
 _COPYING = (State.COPYING, State.INDEXING, State.VERIFYING, State.READY)
 
 
@@ -65,8 +55,9 @@ class Receiver:
         prover: Prover,
         attachments: Attachments,
         uploads: Uploads,
-        files: FileSwap,
-        committer: Committer,
+        endings: Endings,
+        work: Work,
+        in_flight: InFlight,
         info: Callable[[], Awaitable[dict[str, Any]]],
         storage: Storage,
         new_id: Callable[[], str],
@@ -81,14 +72,13 @@ class Receiver:
         self._prover = prover
         self._attachments = attachments
         self._uploads = uploads
-        self._files = files
-        self._committer = committer
         self._info = info
         self._storage = storage
         self._new_id = new_id
         self._instance_id = instance_id
-        self._work: dict[str, asyncio.Task[None]] = {}
-        self._in_flight = InFlight()
+        self._endings = endings
+        self._work = work
+        self._in_flight = in_flight
         self._going_back: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
@@ -98,28 +88,12 @@ class Receiver:
         for row in await self._ledger.list_transfers(Role.RECEIVER):
             if row.position.state in _COPYING:
                 await self._transfers.recount(row.id)
-            if finish_commits and row.position.state is State.COMMITTING:
-                _log.info("commit_resumed", transfer=row.id)
-                try:
-                    await self._commit(row.id)
-                except TransferError as error:
-                    # The server must start all the same: through it the admin sees what is wrong.
-                    _log.error("commit_not_finished", transfer=row.id, code=code_of(error), message=error.message)
         if finish_commits:
-            await self._release_claim_of_nobody()
+            await self._endings.finish_interrupted()
         try:
             yield
         finally:
-            for task in self._work.values():
-                task.cancel()
-            await asyncio.gather(*self._work.values(), return_exceptions=True)
-
-    async def _release_claim_of_nobody(self) -> None:
-        """A crash between the claim and the row, or at the very end, leaves a claim that nobody could release."""
-        owner = await self._ledger.claim_destination(_NOBODY)
-        row = await self._ledger.get_transfer(Role.RECEIVER, owner)
-        if row is None or row.position.state in FINISHED:
-            await self._ledger.release_destination(owner)
+            await self._work.end_all()
 
     # what the source asks before it sends
 
@@ -210,7 +184,7 @@ class Receiver:
                 return
             # The step first: a commit that began meanwhile refuses it, and then its work must not be ended.
             await self._transfers.step(transfer_id, Event.DIFFERENCE_FOUND)
-            await self._end_work(transfer_id)
+            await self._work.end(transfer_id)
             await self._transfers.note(transfer_id, {"verify": None})
             await self._importer.drop_indexes(transfer_id)
 
@@ -221,7 +195,9 @@ class Receiver:
         async with self._in_flight.of(transfer_id):
             await self._admit_data(transfer_id, epoch)
             started = time.monotonic()
-            stored = await self._importer.put_volume(transfer_id, collection, number, body)
+            stored = await self._importer.put_volume(
+                transfer_id, collection, number, body, admit=lambda: self._admit_data(transfer_id, epoch)
+            )
         return {
             "number": stored.number,
             "documents": stored.documents,
@@ -286,131 +262,39 @@ class Receiver:
         row = await self._transfers.admit(transfer_id, epoch)
         require(row, *_COPYING)
         if row.position.state is not State.READY and transfer_id not in self._work:
-            self._begin(transfer_id, self._prover.run(transfer_id, expected))
-        task = self._work.get(transfer_id)
-        if task is not None:
-            await asyncio.wait({task}, timeout=expected.seconds)
+            self._work.begin(transfer_id, self._prover.run(transfer_id, expected), VERIFICATION)
+        await self._work.wait(transfer_id, seconds=expected.seconds)
         return await self.transfer(transfer_id)
 
-    def _begin(self, transfer_id: str, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._work[transfer_id] = task
-
-        def ended(done: asyncio.Task[None]) -> None:
-            if self._work.get(transfer_id) is done:
-                del self._work[transfer_id]
-
-        task.add_done_callback(ended)
-
-    async def _end_work(self, transfer_id: str) -> None:
-        task = self._work.get(transfer_id)
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    # commit and the ways back
+    # commit and the ways back: see `receiver.endings`
 
     async def commit(self, transfer_id: str, *, epoch: int | None) -> dict[str, Any]:
         """Swap what was verified in. Once begun it goes on even if nobody waits for the answer."""
-        row = await self._transfers.admit(transfer_id, epoch)
-        if row.position.state is State.COMPLETED:
-            return await self.transfer(transfer_id)
-        require(row, State.READY, State.COMMITTING)
-        if not (row.facts.get("verify") or {}).get("ok"):
-            raise VerificationFailed("Only a transfer whose verification found no difference can be committed.")
-        verifying = self._work.get(transfer_id)
-        if verifying is not None and verifying.get_name() != _COMMIT:
-            # It has said its last word already, or the state would be another.
-            await asyncio.wait({verifying})
-        if transfer_id not in self._work:
-            self._begin(transfer_id, self._commit(transfer_id))
-            self._work[transfer_id].set_name(_COMMIT)
-        await asyncio.shield(self._work[transfer_id])
+        await self._endings.commit(transfer_id, epoch=epoch)
         return await self.transfer(transfer_id)
-
-    async def _commit(self, transfer_id: str) -> None:
-        row = await self._transfers.get(transfer_id)
-        if row.position.state is State.COMPLETED:
-            return
-        if row.position.state is State.READY:
-            await self._committer.prepare(transfer_id, row.setup)
-            await self._transfers.step(transfer_id, Event.COMMIT_STARTED)
-        try:
-            told = await self._committer.run(transfer_id)
-        except TransferError as error:
-            if error.retryable:
-                raise
-            await self._committer.undo(transfer_id)
-            await self._transfers.note(transfer_id, {"error": {"code": code_of(error), "message": error.message}})
-            await self._transfers.step(transfer_id, Event.COMMIT_UNDONE)
-            raise
-        await self._transfers.note(transfer_id, {"told": told, "committed_at": self._transfers.clock().isoformat()})
-        # Before the last step: nobody comes back to a completed transfer to release what it still holds.
-        await self._ledger.release_destination(transfer_id)
-        await self._transfers.step(transfer_id, Event.COMMITTED)
 
     async def rollback(self, transfer_id: str, *, epoch: int | None) -> dict[str, Any]:
         """After a commit: the former data come back. Raises NotRestorable, DestinationBusy, StateConflict."""
-        row = await self._transfers.admit(transfer_id, epoch)
-        if row.position.state is State.ROLLED_BACK:
-            return await self.transfer(transfer_id)
-        require(row, State.COMPLETED)
-        owner = await self._ledger.claim_destination(transfer_id)
-        if owner != transfer_id:
-            raise DestinationBusy(f"The transfer {owner} into this wiki is not finished.", transfer=owner)
-        try:
-            await self._committer.rollback(transfer_id)
-        except NotRestorable:
-            # Refused before anything was changed. After any other error the claim stays until a rollback ends well:
-            # nothing may begin on a wiki that is half the one and half the other.
-            await self._ledger.release_destination(transfer_id)
-            raise
-        await self._files.discard(transfer_id)
-        await self._ledger.release_destination(transfer_id)
-        await self._transfers.step(transfer_id, Event.ROLLED_BACK)
+        await self._endings.rollback(transfer_id, epoch=epoch)
         return await self.transfer(transfer_id)
 
     async def cancel(self, transfer_id: str, *, epoch: int | None) -> dict[str, Any]:
         """End a transfer that is not committed, and leave the destination as it was."""
-        row = await self._transfers.admit(transfer_id, epoch)
-        if row.position.state is not State.CANCELLED:
-            # The step first: a commit that has begun refuses it, and must not be ended half done.
-            await self._transfers.step(transfer_id, Event.CANCELLED)
-            await self._end_work(transfer_id)
-        self._uploads.end_all(transfer_id)
-        await self._in_flight.drained(transfer_id)
-        await self._files.discard(transfer_id)
-        await self._committer.purge(transfer_id)
-        await self._ledger.delete_items(Role.RECEIVER, transfer_id)
-        await self._ledger.release_destination(transfer_id)
-        self._importer.forget(transfer_id)
+        await self._endings.cancel(transfer_id, epoch=epoch)
         return await self.transfer(transfer_id)
 
     async def purge(self, transfer_id: str) -> dict[str, Any]:
         """Drop what a finished transfer keeps for rollback; after this it cannot be rolled back."""
-        row = await self._transfers.get(transfer_id)
-        require(row, *FINISHED)
-        await self._committer.purge(transfer_id)
-        await self._ledger.delete_items(Role.RECEIVER, transfer_id)
-        await self._transfers.note(transfer_id, {"purged_at": self._transfers.clock().isoformat()})
+        await self._endings.purge(transfer_id)
         return await self.transfer(transfer_id)
 
     async def purge_expired(self, retention: timedelta) -> list[str]:
         """Purge every finished transfer whose retention is over; their ids."""
-        purged: list[str] = []
-        for row in await self._ledger.list_transfers(Role.RECEIVER, _ROWS):
-            over = row.updated_at + retention <= self._transfers.clock()
-            if row.position.state in (State.COMPLETED, State.ROLLED_BACK) and over and not row.facts.get("purged_at"):
-                await self.purge(row.id)
-                _log.info("transfer_purged", transfer=row.id)
-                purged.append(row.id)
-        return purged
+        return await self._endings.purge_expired(retention)
 
     async def release_maintenance(self, transfer_id: str) -> dict[str, Any]:
         """End the maintenance mode that the commit left on. GROWI reads it at its next start or reload."""
-        require(await self._transfers.get(transfer_id), State.COMPLETED)
-        await self._committer.release_maintenance()
-        await self._transfers.note(transfer_id, {"maintenance_released_at": self._transfers.clock().isoformat()})
+        await self._endings.release_maintenance(transfer_id)
         return await self.transfer(transfer_id)
 
     async def keep_alive(self, transfer_id: str, *, epoch: int) -> None:

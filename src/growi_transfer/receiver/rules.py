@@ -7,7 +7,7 @@ settings may be credentials.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -113,10 +113,12 @@ class Rules:
         for write in plan["writes"]:
             await self._put(write["collection"], write["id"], write["after"])
 
-    async def undo(self, plan: Mapping[str, Any]) -> None:
-        """Put back what stood in the incoming collections, wherever they are under their live names."""
+    async def undo(self, plan: Mapping[str, Any], swapped: Container[str]) -> None:
+        """Put back what stood in the incoming collections; only in those that are under their live names (`swapped`),
+        or it would be written into the former ones."""
         for write in reversed(plan["writes"]):
-            await self._put(write["collection"], write["id"], write["before"])
+            if write["collection"] in swapped:
+                await self._put(write["collection"], write["id"], write["before"])
 
     async def release_maintenance(self) -> None:
         """End maintenance mode in the live wiki."""
