@@ -17,9 +17,10 @@ from datetime import datetime
 import structlog
 
 from growi_transfer.ledger.base import Ledger, Role, TransferRow
+from growi_transfer.ledger.log import TransferLog
 from growi_transfer.protocol.errors import TransferError
 from growi_transfer.protocol.machine import FINISHED, RUNNING
-from growi_transfer.protocol.progress import Moved, ProgressEvent, RateMeasured, Snapshot, apply, from_json, to_json
+from growi_transfer.protocol.progress import Moved, Noted, ProgressEvent, Snapshot, apply, from_json, resting, to_json
 from growi_transfer.protocol.rates import RateMeter
 
 SAVE_SECONDS = 1.0
@@ -42,14 +43,20 @@ class _Entry:
 
 
 class ProgressBoard:
-    """All snapshots of an instance. `clock` stamps what is saved; `monotonic` (seconds) times the rates."""
+    """All snapshots of an instance. `clock` stamps what is saved; `monotonic` (seconds) times the rates; `log` is told
+    every event."""
 
     def __init__(
-        self, ledger: Ledger, clock: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic
+        self,
+        ledger: Ledger,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
+        log: TransferLog | None = None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._monotonic = monotonic
+        self._log = log
         self._entries: dict[Key, _Entry] = {}  # in the order of their last change
         self._version = 0
         self._changed = asyncio.Event()
@@ -76,6 +83,12 @@ class ProgressBoard:
 
     def apply(self, role: Role, transfer_id: str, event: ProgressEvent) -> None:
         """Report what happened. Never waits and never fails; a transfer that is not held is held from now on."""
+        if self._log is not None:
+            self._log.observe(role, transfer_id, event)
+        if isinstance(event, Noted):
+            if self._asleep:
+                self._wake.set()
+            return
         entry = self._entries.get((role, transfer_id))
         if entry is None:
             entry = self._hold((role, transfer_id), Snapshot(transfer_id, role.value))
@@ -178,6 +191,8 @@ class ProgressBoard:
     async def flush(self) -> None:
         """Save what has changed, now. Raises what the ledger raises; what could not be saved is saved next time."""
         async with self._saving:
+            if self._log is not None:
+                await self._log.flush()
             for (role, transfer_id), entry in list(self._entries.items()):
                 if entry.saved < entry.version:
                     version, progress = entry.version, to_json(entry.snapshot)
@@ -217,7 +232,8 @@ class ProgressBoard:
             self._asleep = False
 
     def _unsaved(self) -> bool:
-        return any(entry.saved < entry.version for entry in self._entries.values())
+        waiting = self._log is not None and self._log.is_waiting
+        return waiting or any(entry.saved < entry.version for entry in self._entries.values())
 
     def _measure_all(self) -> bool:
         now = self._monotonic()
@@ -236,15 +252,17 @@ class ProgressBoard:
             _log.warning("progress_not_saved", code=error.code, message=error.message)
 
 
-def snapshot_of(row: TransferRow) -> Snapshot:
-    """What the ledger knows of a transfer's progress. Nothing moves until something is reported."""
+def snapshot_of(row: TransferRow, *, moving: bool = False) -> Snapshot:
+    """What the ledger knows of a transfer's progress. `moving`: a process is known to be at it, so that the rates of
+    the last second are true; else nothing moves until something is reported."""
     position = row.position
     bare = Snapshot(row.id, row.role.value, dialect=str(row.setup.get("dialect", "native")), position=position)
     progress = row.facts.get("progress")
     if progress is None:
         return bare
     try:
-        return apply(from_json(progress, position), RateMeasured(0.0, 0.0, 0.0))
+        kept = from_json(progress, position)
+        return kept if moving and position.state in RUNNING else resting(kept)
     except (KeyError, TypeError, ValueError):
         # Saved by another version; counts are summed up from the ledger's rows on resume.
         return bare
