@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +27,9 @@ SAVE_SECONDS = 1.0
 """How old the ledger's copy of a changing snapshot may be."""
 WATCH_SECONDS = 0.1
 """The least time between two rounds of a watcher."""
+FOLLOWED = 20
+"""Transfers, newest first, that a server looks at for the work of other processes."""
+_SILENT_SECONDS = 10.0
 LOADED = 1000
 """Transfers, newest first, that `load` reads."""
 
@@ -39,6 +42,10 @@ class _Entry:
     snapshot: Snapshot
     version: int
     saved: int
+    kept: object = None
+    """The progress as the ledger has it, by our last look: another one was saved by another process."""
+    followed: float | None = None
+    """When another process was last seen to save it."""
     meter: RateMeter = field(default_factory=RateMeter)
 
 
@@ -186,7 +193,34 @@ class ProgressBoard:
         for row in reversed(await self._ledger.list_transfers(limit=LOADED)):
             if (row.role, row.id) not in self._entries:
                 entry = self._hold((row.role, row.id), snapshot_of(row))
-                entry.saved = entry.version
+                entry.saved, entry.kept = entry.version, row.facts.get("progress")
+
+    async def follow_others(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """For a server: take over what other processes of this wiki save, about once a second; ends when cancelled."""
+        while True:
+            await sleep(SAVE_SECONDS)
+            try:
+                async with self._saving:
+                    for row in await self._ledger.list_transfers(limit=FOLLOWED):
+                        self._take_over(row)
+            except TransferError as error:
+                _log.warning("progress_not_read", code=error.code, message=error.message)
+
+    def _take_over(self, row: TransferRow) -> None:
+        held = self._entries.get((row.role, row.id))
+        progress = row.facts.get("progress")
+        now = self._monotonic()
+        if held is not None and (held.saved < held.version or held.kept == progress):
+            # One that is silent for long was killed: nothing of it moves any more.
+            silent = held.followed is not None and now - held.followed > _SILENT_SECONDS
+            if not silent or held.saved < held.version:
+                return
+        else:
+            silent = False
+        fresh = snapshot_of(row, moving=not silent)
+        if held is None or held.snapshot != fresh:
+            held = self._hold((row.role, row.id), fresh)
+        held.saved, held.kept, held.followed = held.version, progress, None if silent else now
 
     async def flush(self) -> None:
         """Save what has changed, now. Raises what the ledger raises; what could not be saved is saved next time."""
@@ -197,7 +231,7 @@ class ProgressBoard:
                 if entry.saved < entry.version:
                     version, progress = entry.version, to_json(entry.snapshot)
                     await self._ledger.set_facts(role, transfer_id, {"progress": progress}, self._clock())
-                    entry.saved = version
+                    entry.saved, entry.kept = version, progress
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

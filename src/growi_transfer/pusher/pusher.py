@@ -35,6 +35,7 @@ from growi_transfer.pusher.catalogue import partition
 from growi_transfer.pusher.export import export_archive
 from growi_transfer.pusher.job import PushJob, options_of
 from growi_transfer.pusher.options import PushOptions
+from growi_transfer.pusher.ordered import Owners, ordered
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.preflight import Preflight, Report
 from growi_transfer.storage.base import Storage
@@ -91,12 +92,14 @@ class Pusher:
         preflight: Preflight,
         keys: KeyStore,
         open_peer: OpenPeer,
+        owners: Owners,
         clock: Callable[[], datetime],
     ) -> None:
+        self.owners = owners
+        self.board = board
         self._database = database
         self._storage = storage
         self._ledger = ledger
-        self._board = board
         self._life = life
         self._preflight = preflight
         self._keys = keys
@@ -162,14 +165,14 @@ class Pusher:
             )
         )
         self._keys.keep_key(transfer_id, key_string)
-        self._board.start(row)
+        self.board.start(row)
         for finding in report.judgement.warnings:
             notice = Notice(finding.code, finding.message, dict(finding.details))
-            self._board.apply(Role.PUSHER, transfer_id, WarningRaised(notice))
+            self.board.apply(Role.PUSHER, transfer_id, WarningRaised(notice))
         documents = sum(info.documents for info in report.moving)
         size = sum(info.bytes for info in report.moving) + report.file_bytes
         files = report.files - report.missing_files
-        self._board.apply(Role.PUSHER, transfer_id, Planned(documents=documents, bytes=size, files=files))
+        self.board.apply(Role.PUSHER, transfer_id, Planned(documents=documents, bytes=size, files=files))
         await self.runner.start(transfer_id)
         return transfer_id
 
@@ -188,7 +191,7 @@ class Pusher:
         warnings, before = row.facts.get("warnings", []), row.facts.get("accepted_warnings", [])
         accepted = self._accepted(warnings, before, options)
         await self._life.note(row.id, {"options": asdict(options), "accepted_warnings": accepted})
-        await self._resume(row)
+        await self.proceed(row.id)
         return row.id
 
     def _accepted(
@@ -199,36 +202,50 @@ class Pusher:
             warnings, before, codes=options.accept_warnings, accept_all=options.accept_all, now=now
         )
 
-    async def _resume(self, row: TransferRow) -> None:
-        if row.position.state in (State.FAILED, State.PAUSED):
-            await self._life.note(row.id, {"error": None})
-            await self._life.step(row.id, Event.RESUMED)
-        await self.runner.start(row.id)
-
     async def resume(self, transfer_id: str, key_string: str | None) -> dict[str, Any]:
         """Go on with a transfer that is paused, failed or was interrupted; with a new key if one is given."""
         row = await self._life.get(transfer_id)
+        if row.position.state in FINISHED:
+            raise StateConflict(f"The transfer is {row.position.state}.", state=row.position.state.value)
         if key_string is not None:
             if parse_key(key_string).origin != row.setup["destination"]:
                 raise SetupDiffers("The key is for another destination.", different=["destination"])
             self._keys.keep_key(transfer_id, key_string)
+        return await self.proceed(transfer_id)
+
+    @ordered
+    async def proceed(self, transfer_id: str) -> dict[str, Any]:
+        """Go on with the key and the options that are kept; one that runs just takes the options over."""
+        row = await self._life.get(transfer_id)
         if row.position.state in FINISHED:
             raise StateConflict(f"The transfer is {row.position.state}.", state=row.position.state.value)
-        await self._resume(row)
+        if row.position.state in (State.FAILED, State.PAUSED):
+            await self._life.note(row.id, {"error": None})
+            await self._life.step(row.id, Event.RESUMED)
+        job = self.runner.job(transfer_id)
+        if job is not None:
+            job.tune(options_of(row))
+        await self.runner.start(row.id)
         return self._shape(await self._life.get(transfer_id))
 
+    @ordered
     async def retry(self, transfer_id: str) -> dict[str, Any]:
         """Try again what failed; what is stored is not sent again."""
         return await self.resume(transfer_id, None)
 
+    @ordered
     async def pause(self, transfer_id: str) -> dict[str, Any]:
         """Stop sending; what is acknowledged stays, and the transfer can go on at any time."""
+        row = await self._life.get(transfer_id)
+        if row.position.state is State.PAUSED:
+            return self._shape(row)
         await self._stop_for(transfer_id, Event.PAUSED)
         await self._life.step(transfer_id, Event.PAUSED)
         return self._shape(await self._life.get(transfer_id))
 
     # steering
 
+    @ordered
     async def tune(
         self,
         transfer_id: str,
@@ -252,6 +269,7 @@ class Pusher:
             job.tune(options)
         return self._shape(row)
 
+    @ordered
     async def verify(self, transfer_id: str) -> dict[str, Any]:
         """Read the source again, send what differs, and prove it once more."""
         row = await self._life.get(transfer_id)
@@ -261,6 +279,7 @@ class Pusher:
         await self.runner.start(transfer_id)
         return self._shape(await self._life.get(transfer_id))
 
+    @ordered
     async def commit(self, transfer_id: str) -> dict[str, Any]:
         """Swap in what is verified."""
         row = await self._life.get(transfer_id)
@@ -269,6 +288,7 @@ class Pusher:
         await self.runner.start(transfer_id)
         return self._shape(await self._life.get(transfer_id))
 
+    @ordered
     async def rollback(self, transfer_id: str) -> dict[str, Any]:
         """Have the destination bring back its former data."""
         row = await self._life.get(transfer_id)
@@ -278,6 +298,7 @@ class Pusher:
         await self._life.step(transfer_id, Event.ROLLED_BACK)
         return self._shape(await self._life.get(transfer_id))
 
+    @ordered
     async def cancel(self, transfer_id: str) -> dict[str, Any]:
         """End a transfer that is not committed; the destination removes what it was sent.
 
@@ -295,7 +316,7 @@ class Pusher:
         except TransferError as error:
             if code_of(error) != "transfer_not_found":
                 notice = Notice("destination_not_told", f"The destination could not be told: {error.message}")
-                self._board.apply(Role.PUSHER, transfer_id, WarningRaised(notice))
+                self.board.apply(Role.PUSHER, transfer_id, WarningRaised(notice))
         await self._life.step(transfer_id, Event.CANCELLED)
         await self._ledger.delete_items(Role.PUSHER, transfer_id)
         self._keys.forget_key(transfer_id)
@@ -335,7 +356,7 @@ class Pusher:
             yield peer
 
     def _shape(self, row: TransferRow) -> dict[str, Any]:
-        snapshot = self._board.snapshot(Role.PUSHER, row.id)
+        snapshot = self.board.snapshot(Role.PUSHER, row.id)
         return {"transfer": to_json(snapshot) if snapshot is not None else row.facts.get("progress")}
 
     # without a destination
