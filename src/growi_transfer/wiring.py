@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,12 +14,10 @@ from typing import Any
 
 import structlog
 
-from growi_transfer.jobs.orders import Orders
 from growi_transfer.jobs.runner import Runner
 from growi_transfer.ledger.base import Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import Life
-from growi_transfer.ledger.log import TransferLog
 from growi_transfer.ledger.mongo import MongoLedger
 from growi_transfer.ledger.process import is_gone, process_name
 from growi_transfer.mongo.client import Database, open_database
@@ -31,7 +27,6 @@ from growi_transfer.protocol.errors import FolderInUse, SettingInvalid, StorageN
 from growi_transfer.protocol.growi_config import InstanceConfig, merge
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.protocol.wire import RANGE_BYTES
-from growi_transfer.pusher.activity import measure
 from growi_transfer.pusher.address import AllowedDestinations
 from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.bandwidth import BandwidthLimiter
@@ -66,8 +61,6 @@ from growi_transfer.storage.unconfigured import UnconfiguredStorage
 
 _log = structlog.get_logger(__name__)
 _PURGE_SECONDS = 3600.0
-PUSHER_ORDERS = ("proceed", "retry", "pause", "cancel", "verify", "commit", "rollback", "tune", "purge")
-RECEIVER_ORDERS = ("cancel", "commit", "rollback", "release_maintenance", "purge")
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,6 @@ class Services:
     ledger: Ledger
     board: ProgressBoard
     keys: Keys
-    orders: Orders
     data_dir: Path
     receiver: Receiver | None
     pusher: Pusher | None
@@ -103,20 +95,11 @@ async def open_services(
         parts = await _Parts.open(stack, settings)
         keys = Keys(parts.ledger, parts.signing_secrets, _audience(settings), _now)
         receiver = await _receiver(parts, keys) if role in ("both", "receiver") else None
-        orders = _orders(parts, serving)
-        pusher, runner = _pusher(parts, orders, loopback_allowed) if role in ("both", "pusher") else (None, None)
+        pusher, runner = _pusher(parts, loopback_allowed) if role in ("both", "pusher") else (None, None)
         if receiver is not None:
             await stack.enter_async_context(receiver.running(finish_commits=serving))
         if runner is not None:
             await stack.enter_async_context(runner.running())
-        if serving:
-            following = asyncio.ensure_future(parts.board.follow_others(asyncio.sleep))
-            stack.callback(following.cancel)
-        if receiver is not None:
-            orders.serve(Role.RECEIVER, receiver, RECEIVER_ORDERS)
-        if pusher is not None and runner is not None:
-            orders.serve(Role.PUSHER, pusher, PUSHER_ORDERS, has=runner.has)
-        await stack.enter_async_context(orders.carried_out())
         if receiver is not None and serving:
             purging = asyncio.ensure_future(_purge_expired(receiver, timedelta(days=settings.retention_days)))
             stack.callback(purging.cancel)
@@ -130,7 +113,6 @@ async def open_services(
             ledger=parts.ledger,
             board=parts.board,
             keys=keys,
-            orders=orders,
             data_dir=settings.data_dir,
             receiver=receiver,
             pusher=pusher,
@@ -160,7 +142,7 @@ class _Parts:
         stack.push_async_callback(database.close)
         ledger = MongoLedger(database)
         await ledger.prepare()
-        board = ProgressBoard(ledger, _now, time.monotonic, TransferLog(ledger, _now, secrets.token_hex(2)))
+        board = ProgressBoard(ledger, _now, time.monotonic)
         await board.load()
         await stack.enter_async_context(board.running())
         config = merge(settings.growi_environment, await read_configs(database))
@@ -183,20 +165,6 @@ class _Parts:
     @property
     def environment(self) -> Mapping[str, str]:
         return self.settings.growi_environment
-
-
-def _orders(parts: _Parts, serving: bool) -> Orders:
-    kind = "the server" if serving else "the command line"
-    return Orders(
-        ledger=parts.ledger,
-        owner=process_name(),
-        actor=f"{kind} (process {os.getpid()} on {socket.gethostname()})",
-        clock=_now,
-        sleep=asyncio.sleep,
-        is_gone=is_gone,
-        new_id=lambda: secrets.token_hex(16),
-        serving=serving,
-    )
 
 
 async def _purge_expired(receiver: Receiver, retention: timedelta) -> None:
@@ -258,7 +226,7 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
         endings=Endings(
             ledger=ledger,
             transfers=transfers,
-            committer=Committer(parts.database, ledger, files, Rules(parts.database, parts.environment, _now), board),
+            committer=Committer(parts.database, ledger, files, Rules(parts.database, parts.environment, _now)),
             files=files,
             importer=importer,
             uploads=uploads,
@@ -273,6 +241,7 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
             environment=parts.environment,
             version=parts.settings.growi_version,
             instance_id=parts.instance_id,
+            clock=_now,
         ),
         storage=parts.storage,
         new_id=lambda: secrets.token_hex(16),
@@ -280,7 +249,7 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
     )
 
 
-def _pusher(parts: _Parts, orders: Orders, loopback_allowed: bool) -> tuple[Pusher, Runner[PushJob]]:
+def _pusher(parts: _Parts, loopback_allowed: bool) -> tuple[Pusher, Runner[PushJob]]:
     ledger, board = parts.ledger, parts.board
     allowed = AllowedDestinations.parse(parts.settings.allowed_destinations)
     if loopback_allowed:
@@ -292,6 +261,7 @@ def _pusher(parts: _Parts, orders: Orders, loopback_allowed: bool) -> tuple[Push
         environment=parts.environment,
         version=parts.settings.growi_version,
         instance_id=parts.instance_id,
+        clock=_now,
     )
 
     @asynccontextmanager
@@ -308,7 +278,6 @@ def _pusher(parts: _Parts, orders: Orders, loopback_allowed: bool) -> tuple[Push
         preflight=preflight,
         keys=parts.files,
         open_peer=peer_for,
-        owners=orders,
         clock=_now,
     )
     runner: Runner[PushJob] = Runner(
@@ -366,7 +335,6 @@ async def _push_job(
                 declare=declare,
                 send=send,
                 range_bytes=RANGE_BYTES,
-                note=lambda noted: parts.board.apply(Role.PUSHER, transfer_id, noted),
             ),
             sender=AttachmentSender(
                 database=parts.database,
@@ -378,16 +346,10 @@ async def _push_job(
                 gate=attachments,
                 transfer_id=transfer_id,
                 accepts=lambda code: options.accept_all or code in options.accept_warnings,
+                exclude_paths=setup.excluded_paths,
             ),
             totals=Totals(**row.facts.get("totals", {})),
             marker=lambda: secrets.token_hex(6),
             is_replica_set=parts.database.is_replica_set,
         )
-        measuring = asyncio.ensure_future(
-            measure(parts.board, transfer_id, volumes, attachments, retry.by_kind, asyncio.sleep)
-        )
-        try:
-            yield PushJob(push, volumes, attachments, bandwidth)
-        finally:
-            measuring.cancel()
-            await asyncio.gather(measuring, return_exceptions=True)
+        yield PushJob(push, volumes, attachments, bandwidth)
