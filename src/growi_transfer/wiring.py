@@ -32,6 +32,7 @@ from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.bandwidth import BandwidthLimiter
 from growi_transfer.pusher.exporter import Exporter
 from growi_transfer.pusher.gate import Gate
+from growi_transfer.pusher.growi_export import GrowiExporter
 from growi_transfer.pusher.job import PushJob, options_of, setup_of
 from growi_transfer.pusher.link import Link
 from growi_transfer.pusher.peer import Peer, open_peer
@@ -246,6 +247,7 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
         storage=parts.storage,
         new_id=lambda: secrets.token_hex(16),
         instance_id=parts.instance_id,
+        growi_version=parts.settings.growi_version,
     )
 
 
@@ -278,6 +280,12 @@ def _pusher(parts: _Parts, loopback_allowed: bool) -> tuple[Pusher, Runner[PushJ
         preflight=preflight,
         keys=parts.files,
         open_peer=peer_for,
+        growi_exporter=GrowiExporter(
+            database=parts.database,
+            environment=parts.environment,
+            version=parts.settings.growi_version,
+            clock=_now,
+        ),
         clock=_now,
     )
     runner: Runner[PushJob] = Runner(

@@ -32,6 +32,7 @@ from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.pusher.catalogue import partition
 from growi_transfer.pusher.consent import LastReport, refuse_other_exclusions, refuse_unaccepted, unaccepted
 from growi_transfer.pusher.export import export_archive
+from growi_transfer.pusher.growi_export import GrowiExporter
 from growi_transfer.pusher.job import PushJob, options_of
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.pusher.peer import Peer
@@ -91,6 +92,7 @@ class Pusher:
         preflight: Preflight,
         keys: KeyStore,
         open_peer: OpenPeer,
+        growi_exporter: GrowiExporter,
         clock: Callable[[], datetime],
     ) -> None:
         self._database = database
@@ -101,6 +103,7 @@ class Pusher:
         self._preflight = preflight
         self._keys = keys
         self._open_peer = open_peer
+        self._growi_exporter = growi_exporter
         self._clock = clock
         self._seen = LastReport()
         self._runner: JobRunner | None = None
@@ -353,6 +356,10 @@ class Pusher:
             exclude_collections=exclude_collections,
             created_at=self._clock().isoformat(),
         )
+
+    async def export_growi_archive(self, path: Path, *, exclude_collections: Sequence[str] = ()) -> dict[str, Any]:
+        """Write the database to a new file that GROWI's own importer takes (see `pusher.growi_export`)."""
+        return await self._growi_exporter.run(path, exclude_collections=exclude_collections)
 
     async def go_on_with_all(self) -> None:
         """At the start of a server: go on with every transfer that was interrupted while it ran."""
