@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-BUDGETS = {"unit": 90, "contract": 60, "mongo": 60, "pair": 270, "faults": 60, "e2e": 270}
+BUDGETS = {"unit": 90, "contract": 60, "mongo": 60, "pair": 220, "faults": 150, "e2e": 230}
 """By folder below tests/. Together at most 810: installing and checking take the rest."""
 
 

@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from growi_transfer.mongo.embedded import EmbeddedMongod, find_mongod
 
-pytest_plugins = ["tests.budgets"]
+pytest_plugins = ["tests.budgets", "tests.rounds"]
 
 # The same examples in every run, and none refused because the machine is busy. `--hypothesis-profile=explore` looks
 # further than that.

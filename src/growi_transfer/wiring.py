@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,10 +16,12 @@ from typing import Any
 
 import structlog
 
+from growi_transfer.jobs.orders import Orders
 from growi_transfer.jobs.runner import Runner
 from growi_transfer.ledger.base import Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import Life
+from growi_transfer.ledger.log import TransferLog
 from growi_transfer.ledger.mongo import MongoLedger
 from growi_transfer.ledger.process import is_gone, process_name
 from growi_transfer.mongo.client import Database, open_database
@@ -27,12 +31,12 @@ from growi_transfer.protocol.errors import FolderInUse, SettingInvalid, StorageN
 from growi_transfer.protocol.growi_config import InstanceConfig, merge
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.protocol.wire import RANGE_BYTES
+from growi_transfer.pusher.activity import measure
 from growi_transfer.pusher.address import AllowedDestinations
 from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.bandwidth import BandwidthLimiter
 from growi_transfer.pusher.exporter import Exporter
 from growi_transfer.pusher.gate import Gate
-from growi_transfer.pusher.growi_export import GrowiExporter
 from growi_transfer.pusher.job import PushJob, options_of, setup_of
 from growi_transfer.pusher.link import Link
 from growi_transfer.pusher.peer import Peer, open_peer
@@ -62,6 +66,8 @@ from growi_transfer.storage.unconfigured import UnconfiguredStorage
 
 _log = structlog.get_logger(__name__)
 _PURGE_SECONDS = 3600.0
+PUSHER_ORDERS = ("proceed", "retry", "pause", "cancel", "verify", "commit", "rollback", "tune", "purge")
+RECEIVER_ORDERS = ("cancel", "commit", "rollback", "release_maintenance", "purge")
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Services:
     ledger: Ledger
     board: ProgressBoard
     keys: Keys
+    orders: Orders
     data_dir: Path
     receiver: Receiver | None
     pusher: Pusher | None
@@ -96,11 +103,20 @@ async def open_services(
         parts = await _Parts.open(stack, settings)
         keys = Keys(parts.ledger, parts.signing_secrets, _audience(settings), _now)
         receiver = await _receiver(parts, keys) if role in ("both", "receiver") else None
-        pusher, runner = _pusher(parts, loopback_allowed) if role in ("both", "pusher") else (None, None)
+        orders = _orders(parts, serving)
+        pusher, runner = _pusher(parts, orders, loopback_allowed) if role in ("both", "pusher") else (None, None)
         if receiver is not None:
             await stack.enter_async_context(receiver.running(finish_commits=serving))
         if runner is not None:
             await stack.enter_async_context(runner.running())
+        if serving:
+            following = asyncio.ensure_future(parts.board.follow_others(asyncio.sleep))
+            stack.callback(following.cancel)
+        if receiver is not None:
+            orders.serve(Role.RECEIVER, receiver, RECEIVER_ORDERS)
+        if pusher is not None and runner is not None:
+            orders.serve(Role.PUSHER, pusher, PUSHER_ORDERS, has=runner.has)
+        await stack.enter_async_context(orders.carried_out())
         if receiver is not None and serving:
             purging = asyncio.ensure_future(_purge_expired(receiver, timedelta(days=settings.retention_days)))
             stack.callback(purging.cancel)
@@ -114,6 +130,7 @@ async def open_services(
             ledger=parts.ledger,
             board=parts.board,
             keys=keys,
+            orders=orders,
             data_dir=settings.data_dir,
             receiver=receiver,
             pusher=pusher,
@@ -143,7 +160,7 @@ class _Parts:
         stack.push_async_callback(database.close)
         ledger = MongoLedger(database)
         await ledger.prepare()
-        board = ProgressBoard(ledger, _now, time.monotonic)
+        board = ProgressBoard(ledger, _now, time.monotonic, TransferLog(ledger, _now, secrets.token_hex(2)))
         await board.load()
         await stack.enter_async_context(board.running())
         config = merge(settings.growi_environment, await read_configs(database))
@@ -166,6 +183,20 @@ class _Parts:
     @property
     def environment(self) -> Mapping[str, str]:
         return self.settings.growi_environment
+
+
+def _orders(parts: _Parts, serving: bool) -> Orders:
+    kind = "the server" if serving else "the command line"
+    return Orders(
+        ledger=parts.ledger,
+        owner=process_name(),
+        actor=f"{kind} (process {os.getpid()} on {socket.gethostname()})",
+        clock=_now,
+        sleep=asyncio.sleep,
+        is_gone=is_gone,
+        new_id=lambda: secrets.token_hex(16),
+        serving=serving,
+    )
 
 
 async def _purge_expired(receiver: Receiver, retention: timedelta) -> None:
@@ -227,7 +258,7 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
         endings=Endings(
             ledger=ledger,
             transfers=transfers,
-            committer=Committer(parts.database, ledger, files, Rules(parts.database, parts.environment, _now)),
+            committer=Committer(parts.database, ledger, files, Rules(parts.database, parts.environment, _now), board),
             files=files,
             importer=importer,
             uploads=uploads,
@@ -242,16 +273,14 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
             environment=parts.environment,
             version=parts.settings.growi_version,
             instance_id=parts.instance_id,
-            clock=_now,
         ),
         storage=parts.storage,
         new_id=lambda: secrets.token_hex(16),
         instance_id=parts.instance_id,
-        growi_version=parts.settings.growi_version,
     )
 
 
-def _pusher(parts: _Parts, loopback_allowed: bool) -> tuple[Pusher, Runner[PushJob]]:
+def _pusher(parts: _Parts, orders: Orders, loopback_allowed: bool) -> tuple[Pusher, Runner[PushJob]]:
     ledger, board = parts.ledger, parts.board
     allowed = AllowedDestinations.parse(parts.settings.allowed_destinations)
     if loopback_allowed:
@@ -263,7 +292,6 @@ def _pusher(parts: _Parts, loopback_allowed: bool) -> tuple[Pusher, Runner[PushJ
         environment=parts.environment,
         version=parts.settings.growi_version,
         instance_id=parts.instance_id,
-        clock=_now,
     )
 
     @asynccontextmanager
@@ -280,12 +308,7 @@ def _pusher(parts: _Parts, loopback_allowed: bool) -> tuple[Pusher, Runner[PushJ
         preflight=preflight,
         keys=parts.files,
         open_peer=peer_for,
-        growi_exporter=GrowiExporter(
-            database=parts.database,
-            environment=parts.environment,
-            version=parts.settings.growi_version,
-            clock=_now,
-        ),
+        owners=orders,
         clock=_now,
     )
     runner: Runner[PushJob] = Runner(
@@ -343,6 +366,7 @@ async def _push_job(
                 declare=declare,
                 send=send,
                 range_bytes=RANGE_BYTES,
+                note=lambda noted: parts.board.apply(Role.PUSHER, transfer_id, noted),
             ),
             sender=AttachmentSender(
                 database=parts.database,
@@ -354,10 +378,16 @@ async def _push_job(
                 gate=attachments,
                 transfer_id=transfer_id,
                 accepts=lambda code: options.accept_all or code in options.accept_warnings,
-                exclude_paths=setup.excluded_paths,
             ),
             totals=Totals(**row.facts.get("totals", {})),
             marker=lambda: secrets.token_hex(6),
             is_replica_set=parts.database.is_replica_set,
         )
-        yield PushJob(push, volumes, attachments, bandwidth)
+        measuring = asyncio.ensure_future(
+            measure(parts.board, transfer_id, volumes, attachments, retry.by_kind, asyncio.sleep)
+        )
+        try:
+            yield PushJob(push, volumes, attachments, bandwidth)
+        finally:
+            measuring.cancel()
+            await asyncio.gather(measuring, return_exceptions=True)

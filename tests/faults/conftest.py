@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.storages import Bench, Benches
+from tests.pair.instances import Pair, open_pair
 
 
 @pytest.fixture
@@ -25,3 +26,18 @@ async def local(benches: Benches) -> Bench:
 @pytest.fixture
 async def gridfs(benches: Benches) -> Bench:
     return await benches.make("gridfs")
+
+
+@pytest.fixture
+async def pair(
+    tmp_path: Path,
+    mongo_uri: str,
+    mongo_database_name: str,
+    mongo_uri_destination: str,
+    mongo_database_name_destination: str,
+) -> AsyncIterator[Pair]:
+    """A source and a destination on two servers, both empty, the destination behind a real uvicorn."""
+    async with open_pair(
+        tmp_path, (mongo_uri, mongo_database_name), (mongo_uri_destination, mongo_database_name_destination)
+    ) as opened:
+        yield opened

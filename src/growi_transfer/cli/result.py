@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from growi_transfer.cli.output import count, duration, size
-from growi_transfer.protocol.errors import PeerRefused, StateConflict, Superseded, TransferError, all_errors
+from growi_transfer.protocol.errors import StateConflict, Superseded, TransferError, recalled
 from growi_transfer.protocol.machine import FINISHED, State
 from growi_transfer.protocol.progress import Snapshot
 
@@ -70,10 +70,7 @@ def failure_of(state: State | None, facts: Mapping[str, Any]) -> TransferError:
         return Superseded("Another process has taken this transfer over. See `growi-transfer transfers watch`.")
     code = noted.get("code", TransferError.code)
     message = noted.get("message") or "The transfer failed for a reason that was not noted."
-    for kind in all_errors():
-        if kind.code == code and kind is not PeerRefused:
-            return kind(message)
-    return PeerRefused(message, code=code, status=0, retryable=bool(noted.get("retryable")))
+    return recalled(code, message, retryable=bool(noted.get("retryable")))
 
 
 def _rounded(seconds: float | None) -> float | None:

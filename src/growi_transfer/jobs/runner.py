@@ -82,6 +82,11 @@ class Runner(Generic[J]):
         """The job that runs here, if it does."""
         return self._jobs.get(transfer_id)
 
+    def has(self, transfer_id: str) -> bool:
+        """Whether the transfer is at work here, or about to be."""
+        task = self._tasks.get(transfer_id)
+        return task is not None and not task.done()
+
     async def start(self, transfer_id: str, *, patience: timedelta = timedelta()) -> None:
         """Run a transfer in the background; one that runs here already just goes on.
 

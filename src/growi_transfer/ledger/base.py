@@ -144,6 +144,43 @@ class JournalRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LogRow:
+    """One line of what happened to a transfer. Lines of one transfer are in the order of their `stamp`."""
+
+    role: Role
+    transfer_id: str
+    stamp: str
+    """Microseconds since 1970, 16 digits, and four hex digits of the process that wrote it."""
+    at: datetime
+    level: str
+    """`info`, `warning` or `error`."""
+    event: str
+    message: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """JSON values."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRow:
+    """Something that one process wants another one of this wiki to do with a transfer."""
+
+    id: str
+    role: Role
+    transfer_id: str
+    verb: str
+    arguments: Mapping[str, Any]
+    """JSON values; never a secret."""
+    to: str
+    """Name of the process; empty for the server of this wiki."""
+    by: str
+    """Who gives it, for people."""
+    expires_at: datetime
+    """Whoever has not taken it by then must leave it."""
+    taken_by: str | None = None
+    answer: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """Sums over rows of one state."""
 
@@ -264,3 +301,34 @@ class Ledger(Protocol):
         """A step is done; `payload`, if given, replaces what the row had."""
 
     async def clear_journal(self, transfer_id: str) -> None: ...
+
+    # the log of a transfer
+
+    async def append_log(self, rows: Sequence[LogRow]) -> None: ...
+
+    async def log(
+        self, role: Role, transfer_id: str, *, levels: Sequence[str], limit: int, after: str = ""
+    ) -> list[LogRow]:
+        """The newest `limit` lines of these levels, of those with a later stamp than `after`; oldest first."""
+
+    async def trim_log(self, role: Role, transfer_id: str, keep: int) -> None:
+        """Forget all lines but the newest `keep`."""
+
+    # orders between processes
+
+    async def put_order(self, row: OrderRow) -> None: ...
+
+    async def open_orders(self) -> list[OrderRow]:
+        """Those that nobody has taken, in no order."""
+
+    async def get_order(self, order_id: str) -> OrderRow | None: ...
+
+    async def take_order(self, order_id: str, taken_by: str) -> bool:
+        """Become the one who does it; False when somebody else is, or when it is gone."""
+
+    async def answer_order(self, order_id: str, answer: Mapping[str, Any]) -> None: ...
+
+    async def delete_order(self, order_id: str) -> None: ...
+
+    async def expire_orders(self, before: datetime) -> None:
+        """Forget those that have ended before this time, answered or not."""

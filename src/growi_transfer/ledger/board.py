@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
 
 from growi_transfer.ledger.base import Ledger, Role, TransferRow
+from growi_transfer.ledger.log import TransferLog
 from growi_transfer.protocol.errors import TransferError
 from growi_transfer.protocol.machine import FINISHED, RUNNING
-from growi_transfer.protocol.progress import Moved, ProgressEvent, RateMeasured, Snapshot, apply, from_json, to_json
+from growi_transfer.protocol.progress import Moved, Noted, ProgressEvent, Snapshot, apply, from_json, resting, to_json
 from growi_transfer.protocol.rates import RateMeter
 
 SAVE_SECONDS = 1.0
 """How old the ledger's copy of a changing snapshot may be."""
 WATCH_SECONDS = 0.1
 """The least time between two rounds of a watcher."""
+FOLLOWED = 20
+"""Transfers, newest first, that a server looks at for the work of other processes."""
+_SILENT_SECONDS = 10.0
 LOADED = 1000
 """Transfers, newest first, that `load` reads."""
 
@@ -38,18 +42,28 @@ class _Entry:
     snapshot: Snapshot
     version: int
     saved: int
+    kept: object = None
+    """The progress as the ledger has it, by our last look: another one was saved by another process."""
+    followed: float | None = None
+    """When another process was last seen to save it."""
     meter: RateMeter = field(default_factory=RateMeter)
 
 
 class ProgressBoard:
-    """All snapshots of an instance. `clock` stamps what is saved; `monotonic` (seconds) times the rates."""
+    """All snapshots of an instance. `clock` stamps what is saved; `monotonic` (seconds) times the rates; `log` is told
+    every event."""
 
     def __init__(
-        self, ledger: Ledger, clock: Callable[[], datetime], monotonic: Callable[[], float] = time.monotonic
+        self,
+        ledger: Ledger,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
+        log: TransferLog | None = None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._monotonic = monotonic
+        self._log = log
         self._entries: dict[Key, _Entry] = {}  # in the order of their last change
         self._version = 0
         self._changed = asyncio.Event()
@@ -76,6 +90,12 @@ class ProgressBoard:
 
     def apply(self, role: Role, transfer_id: str, event: ProgressEvent) -> None:
         """Report what happened. Never waits and never fails; a transfer that is not held is held from now on."""
+        if self._log is not None:
+            self._log.observe(role, transfer_id, event)
+        if isinstance(event, Noted):
+            if self._asleep:
+                self._wake.set()
+            return
         entry = self._entries.get((role, transfer_id))
         if entry is None:
             entry = self._hold((role, transfer_id), Snapshot(transfer_id, role.value))
@@ -122,6 +142,12 @@ class ProgressBoard:
         """The present state, or None for a transfer that is not held."""
         entry = self._entries.get((role, transfer_id))
         return entry.snapshot if entry else None
+
+    def shown(self, row: TransferRow) -> Snapshot:
+        """A transfer at the state of its row. The board does not hear of a step that another process took, or of one
+        whose answer was lost: whoever tells a state to others asks the ledger and tells that."""
+        held = self.snapshot(row.role, row.id)
+        return snapshot_of(row) if held is None else replace(held, position=row.position)
 
     def snapshots(self) -> list[Snapshot]:
         """All that are held, those changed last first."""
@@ -173,16 +199,45 @@ class ProgressBoard:
         for row in reversed(await self._ledger.list_transfers(limit=LOADED)):
             if (row.role, row.id) not in self._entries:
                 entry = self._hold((row.role, row.id), snapshot_of(row))
-                entry.saved = entry.version
+                entry.saved, entry.kept = entry.version, row.facts.get("progress")
+
+    async def follow_others(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """For a server: take over what other processes of this wiki save, about once a second; ends when cancelled."""
+        while True:
+            await sleep(SAVE_SECONDS)
+            try:
+                async with self._saving:
+                    for row in await self._ledger.list_transfers(limit=FOLLOWED):
+                        self._take_over(row)
+            except TransferError as error:
+                _log.warning("progress_not_read", code=error.code, message=error.message)
+
+    def _take_over(self, row: TransferRow) -> None:
+        held = self._entries.get((row.role, row.id))
+        progress = row.facts.get("progress")
+        now = self._monotonic()
+        if held is not None and (held.saved < held.version or held.kept == progress):
+            # One that is silent for long was killed: nothing of it moves any more.
+            silent = held.followed is not None and now - held.followed > _SILENT_SECONDS
+            if not silent or held.saved < held.version:
+                return
+        else:
+            silent = False
+        fresh = snapshot_of(row, moving=not silent)
+        if held is None or held.snapshot != fresh:
+            held = self._hold((row.role, row.id), fresh)
+        held.saved, held.kept, held.followed = held.version, progress, None if silent else now
 
     async def flush(self) -> None:
         """Save what has changed, now. Raises what the ledger raises; what could not be saved is saved next time."""
         async with self._saving:
+            if self._log is not None:
+                await self._log.flush()
             for (role, transfer_id), entry in list(self._entries.items()):
                 if entry.saved < entry.version:
                     version, progress = entry.version, to_json(entry.snapshot)
                     await self._ledger.set_facts(role, transfer_id, {"progress": progress}, self._clock())
-                    entry.saved = version
+                    entry.saved, entry.kept = version, progress
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -217,7 +272,8 @@ class ProgressBoard:
             self._asleep = False
 
     def _unsaved(self) -> bool:
-        return any(entry.saved < entry.version for entry in self._entries.values())
+        waiting = self._log is not None and self._log.is_waiting
+        return waiting or any(entry.saved < entry.version for entry in self._entries.values())
 
     def _measure_all(self) -> bool:
         now = self._monotonic()
@@ -236,15 +292,17 @@ class ProgressBoard:
             _log.warning("progress_not_saved", code=error.code, message=error.message)
 
 
-def snapshot_of(row: TransferRow) -> Snapshot:
-    """What the ledger knows of a transfer's progress. Nothing moves until something is reported."""
+def snapshot_of(row: TransferRow, *, moving: bool = False) -> Snapshot:
+    """What the ledger knows of a transfer's progress. `moving`: a process is known to be at it, so that the rates of
+    the last second are true; else nothing moves until something is reported."""
     position = row.position
     bare = Snapshot(row.id, row.role.value, dialect=str(row.setup.get("dialect", "native")), position=position)
     progress = row.facts.get("progress")
     if progress is None:
         return bare
     try:
-        return apply(from_json(progress, position), RateMeasured(0.0, 0.0, 0.0))
+        kept = from_json(progress, position)
+        return kept if moving and position.state in RUNNING else resting(kept)
     except (KeyError, TypeError, ValueError):
         # Saved by another version; counts are summed up from the ledger's rows on resume.
         return bare

@@ -9,7 +9,7 @@ from typing import Any
 from growi_transfer.ledger.base import ItemState, Ledger, Role, TransferRow
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.protocol.errors import StateConflict, TransferNotFound
-from growi_transfer.protocol.machine import Event, Position, State, advance
+from growi_transfer.protocol.machine import FINISHED, Event, Position, State, advance
 from growi_transfer.protocol.progress import Moved, Recounted
 
 _ATTEMPTS = 5
@@ -29,6 +29,10 @@ class Life:
         row = await self.ledger.get_transfer(self.role, transfer_id)
         if row is None:
             raise TransferNotFound()
+        held = self.board.snapshot(self.role, transfer_id)
+        if row.position.state in FINISHED and held is not None and held.position != row.position:
+            # The last step was another process's, or its answer was lost: nobody comes back to show it.
+            self.board.start(row)
         return row
 
     async def state(self, transfer_id: str) -> State:

@@ -18,6 +18,8 @@ from growi_transfer.ledger.base import (
     ItemState,
     JournalRow,
     KeyRow,
+    LogRow,
+    OrderRow,
     RangeRow,
     Role,
     Totals,
@@ -48,6 +50,8 @@ class MemoryLedger:
         self._files: dict[tuple[Role, str], dict[str, FileRow]] = {}
         self._keys: dict[str, KeyRow] = {}
         self._journal: dict[str, dict[int, JournalRow]] = {}
+        self._log: dict[tuple[Role, str], dict[str, LogRow]] = {}
+        self._orders: dict[str, OrderRow] = {}
 
     async def prepare(self) -> None:
         """There is nothing to prepare."""
@@ -282,6 +286,57 @@ class MemoryLedger:
 
     async def clear_journal(self, transfer_id: str) -> None:
         self._journal.pop(transfer_id, None)
+
+    # the log of a transfer
+
+    async def append_log(self, rows: Sequence[LogRow]) -> None:
+        for row in rows:
+            known = self._log.setdefault((row.role, row.transfer_id), {})
+            known[row.stamp] = replace(
+                row, at=milliseconds(row.at), message=storable(row.message), details=_json(row.details)
+            )
+
+    async def log(
+        self, role: Role, transfer_id: str, *, levels: Sequence[str], limit: int, after: str = ""
+    ) -> list[LogRow]:
+        lines = self._log.get((role, transfer_id), {})
+        found = [lines[stamp] for stamp in sorted(lines) if stamp > after and lines[stamp].level in levels]
+        return copy.deepcopy(found[-limit:] if limit > 0 else [])
+
+    async def trim_log(self, role: Role, transfer_id: str, keep: int) -> None:
+        lines = self._log.get((role, transfer_id), {})
+        for stamp in sorted(lines)[: max(0, len(lines) - keep)]:
+            del lines[stamp]
+
+    # orders between processes
+
+    async def put_order(self, row: OrderRow) -> None:
+        self._orders[row.id] = replace(row, arguments=_json(row.arguments), expires_at=milliseconds(row.expires_at))
+
+    async def open_orders(self) -> list[OrderRow]:
+        return copy.deepcopy([row for row in self._orders.values() if row.taken_by is None])
+
+    async def get_order(self, order_id: str) -> OrderRow | None:
+        return copy.deepcopy(self._orders.get(order_id))
+
+    async def take_order(self, order_id: str, taken_by: str) -> bool:
+        row = self._orders.get(order_id)
+        if row is None or row.taken_by is not None:
+            return False
+        self._orders[order_id] = replace(row, taken_by=taken_by)
+        return True
+
+    async def answer_order(self, order_id: str, answer: Mapping[str, Any]) -> None:
+        row = self._orders.get(order_id)
+        if row is not None:
+            self._orders[order_id] = replace(row, answer=_json(answer))
+
+    async def delete_order(self, order_id: str) -> None:
+        self._orders.pop(order_id, None)
+
+    async def expire_orders(self, before: datetime) -> None:
+        for order_id in [row.id for row in self._orders.values() if row.expires_at < milliseconds(before)]:
+            del self._orders[order_id]
 
 
 def _json(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from growi_transfer.ledger.base import (
     ItemState,
     JournalRow,
     KeyRow,
+    LogRow,
+    OrderRow,
     RangeRow,
     Role,
     Totals,
@@ -33,6 +35,10 @@ from growi_transfer.ledger.mongo_rows import (
     key,
     key_document,
     key_row,
+    log_document,
+    log_row,
+    order_document,
+    order_row,
     position_fields,
     range_document,
     range_row,
@@ -40,7 +46,7 @@ from growi_transfer.ledger.mongo_rows import (
     transfer_row,
 )
 from growi_transfer.ledger.mongo_store import Commands, Store
-from growi_transfer.ledger.values import bson_bytes, check_fact_names, milliseconds
+from growi_transfer.ledger.values import bson_bytes, check_fact_names, json_text, milliseconds
 from growi_transfer.protocol.machine import Position
 from growi_transfer.protocol.names import OWN_PREFIX
 
@@ -51,9 +57,12 @@ FILES = OWN_PREFIX + "files"
 KEYS = OWN_PREFIX + "keys"
 JOURNAL = OWN_PREFIX + "journal"
 CLAIMS = OWN_PREFIX + "claims"
+LOG = OWN_PREFIX + "log"
+ORDERS = OWN_PREFIX + "orders"
 
 # Files by state; with the size the totals are read from the index alone.
 _INDEXES = {FILES: [{"key": {"state": 1, "_id": 1, "size": 1}, "name": "by_state"}]}
+_COLLECTIONS = (TRANSFERS, COLLECTIONS, RANGES, FILES, KEYS, JOURNAL, CLAIMS, LOG, ORDERS)
 _DESTINATION = "destination"
 _INSTANCE = "instance"
 _EVERYTHING = {"$gt": "", "$lt": "\U0010ffff"}
@@ -66,7 +75,7 @@ class MongoLedger:
         self._store = Store(commands)
 
     async def prepare(self) -> None:
-        await self._store.prepare((TRANSFERS, COLLECTIONS, RANGES, FILES, KEYS, JOURNAL, CLAIMS), _INDEXES)
+        await self._store.prepare(_COLLECTIONS, _INDEXES)
 
     # transfers
 
@@ -261,6 +270,58 @@ class MongoLedger:
 
     async def clear_journal(self, transfer_id: str) -> None:
         await self._store.delete_range(JOURNAL, below(transfer_id))
+
+    # the log of a transfer
+
+    async def append_log(self, rows: Sequence[LogRow]) -> None:
+        await self._store.put(LOG, map(log_document, rows))
+
+    async def log(
+        self, role: Role, transfer_id: str, *, levels: Sequence[str], limit: int, after: str = ""
+    ) -> list[LogRow]:
+        if limit <= 0:
+            return []
+        bounds = below(role, transfer_id)
+        if after:
+            bounds["$gt"] = key(role, transfer_id, after)
+        query = {"_id": bounds, "level": {"$in": list(levels)}}
+        ids = await self._store.newest(LOG, query, "_id", limit)
+        found = [log_row(document) for document in await self._store.get_many(LOG, ids)]
+        return sorted(found, key=lambda row: row.stamp)
+
+    async def trim_log(self, role: Role, transfer_id: str, keep: int) -> None:
+        bounds = below(role, transfer_id)
+        if keep > 0:
+            kept = await self._store.newest(LOG, {"_id": bounds}, "_id", keep)
+            if len(kept) < keep:
+                return
+            bounds["$lt"] = kept[-1]
+        await self._store.delete_range(LOG, bounds)
+
+    # orders between processes
+
+    async def put_order(self, row: OrderRow) -> None:
+        await self._store.put(ORDERS, iter([order_document(row)]))
+
+    async def open_orders(self) -> list[OrderRow]:
+        pages = self._store.pages(ORDERS, _EVERYTHING, taken_by=None)
+        return [order_row(document) async for page in pages for document in page]
+
+    async def get_order(self, order_id: str) -> OrderRow | None:
+        document = await self._store.get(ORDERS, order_id)
+        return order_row(document) if document else None
+
+    async def take_order(self, order_id: str, taken_by: str) -> bool:
+        return await self._store.update(ORDERS, {"_id": order_id, "taken_by": None}, {"$set": {"taken_by": taken_by}})
+
+    async def answer_order(self, order_id: str, answer: Mapping[str, Any]) -> None:
+        await self._store.update(ORDERS, {"_id": order_id}, {"$set": {"answer": json_text(answer)}})
+
+    async def delete_order(self, order_id: str) -> None:
+        await self._store.delete(ORDERS, {"_id": order_id})
+
+    async def expire_orders(self, before: datetime) -> None:
+        await self._store.delete(ORDERS, {"expires_at": {"$lt": milliseconds(before)}})
 
 
 def _totals(found: Sequence[Mapping[str, Any]]) -> dict[ItemState, Totals]:

@@ -17,6 +17,8 @@ from growi_transfer.ledger.base import (
     ItemState,
     JournalRow,
     KeyRow,
+    LogRow,
+    OrderRow,
     RangeRow,
     Role,
     TransferRow,
@@ -220,6 +222,62 @@ def journal_row(document: Mapping[str, Any]) -> JournalRow:
         kind=document["kind"],
         payload=from_bson_bytes(document["payload"]),
         done=document["done"],
+    )
+
+
+def log_document(row: LogRow) -> Document:
+    return {
+        "_id": key(row.role, row.transfer_id, row.stamp),
+        "at": milliseconds(row.at),
+        "level": row.level,
+        "event": row.event,
+        "message": storable(row.message),
+        "details": json_text(row.details),
+    }
+
+
+def log_row(document: Mapping[str, Any]) -> LogRow:
+    role, transfer_id, stamp = document["_id"].split("/")
+    return LogRow(
+        role=_ROLES[role],
+        transfer_id=transfer_id,
+        stamp=stamp,
+        at=milliseconds(document["at"]),
+        level=document["level"],
+        event=document["event"],
+        message=document["message"],
+        details=from_json_text(document["details"]),
+    )
+
+
+def order_document(row: OrderRow) -> Document:
+    return {
+        "_id": row.id,
+        "role": row.role.value,
+        "transfer": row.transfer_id,
+        "verb": row.verb,
+        "arguments": json_text(row.arguments),
+        "to": row.to,
+        "by": storable(row.by),
+        "expires_at": milliseconds(row.expires_at),
+        "taken_by": row.taken_by,
+        "answer": None if row.answer is None else json_text(row.answer),
+    }
+
+
+def order_row(document: Mapping[str, Any]) -> OrderRow:
+    answer = document["answer"]
+    return OrderRow(
+        id=document["_id"],
+        role=_ROLES[document["role"]],
+        transfer_id=document["transfer"],
+        verb=document["verb"],
+        arguments=from_json_text(document["arguments"]),
+        to=document["to"],
+        by=document["by"],
+        expires_at=milliseconds(document["expires_at"]),
+        taken_by=document["taken_by"],
+        answer=None if answer is None else from_json_text(answer),
     )
 
 

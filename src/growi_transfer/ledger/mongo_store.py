@@ -95,7 +95,8 @@ class Store:
 
     async def newest(self, collection: str, query: Mapping[str, Any], by: str, limit: int) -> list[str]:
         """The `_id`s of the newest documents by a field, newest first."""
-        found = await self._find(collection, query, sort={by: -1, "_id": -1}, limit=limit, projection={"_id": 1})
+        sort = {by: -1, "_id": -1}  # one key, when `by` is `_id`
+        found = await self._find(collection, query, sort=sort, limit=limit, projection={"_id": 1})
         return [document["_id"] for document in found]
 
     async def aggregate(self, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

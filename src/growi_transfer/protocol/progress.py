@@ -42,6 +42,27 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Lane:
+    """Requests of one kind, at one moment."""
+
+    in_flight: int = 0
+    limit: int = 0
+    """How many may be in flight."""
+    waiting: int = 0
+    """How many wait for a place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What the sending process is at."""
+
+    volumes: Lane = Lane()
+    attachments: Lane = Lane()
+    retries: Mapping[str, int] = field(default_factory=dict)
+    """How often something was tried again in this run, by the code of the error."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a watcher sees of one transfer. Counts are of documents, bytes of raw BSON plus file bytes, files;
     `bytes_wire` is what went over the line; rates are per second over the last seconds."""
@@ -64,6 +85,8 @@ class Snapshot:
     documents_per_second: float = 0.0
     failures: tuple[Failure, ...] = ()
     warnings: tuple[Notice, ...] = ()
+    activity: Activity | None = None
+    """None: it is not measured (at the receiver, or before it began)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +171,22 @@ class RateMeasured:
     documents_per_second: float
 
 
+@dataclass(frozen=True, slots=True)
+class ActivityMeasured:
+    activity: Activity
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something for the transfer's log that changes nothing in the snapshot. `message` is for people."""
+
+    name: str
+    message: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    level: str = "info"
+    """`info`, `warning` or `error`."""
+
+
 ProgressEvent = (
     Moved
     | Planned
@@ -160,6 +199,8 @@ ProgressEvent = (
     | ItemRecovered
     | WarningRaised
     | RateMeasured
+    | ActivityMeasured
+    | Noted
 )
 
 
@@ -168,7 +209,7 @@ def apply(snapshot: Snapshot, event: ProgressEvent) -> Snapshot:
     match event:
         case Moved(position):
             moved = replace(snapshot, position=position)
-            return moved if position.state in RUNNING else _resting(moved)
+            return moved if position.state in RUNNING else resting(moved)
         case Planned(documents, size, files):
             return replace(
                 snapshot,
@@ -242,14 +283,24 @@ def apply(snapshot: Snapshot, event: ProgressEvent) -> Snapshot:
                 files_per_second=files_rate,
                 documents_per_second=documents_rate,
             )
+        case ActivityMeasured(activity):
+            return replace(snapshot, activity=activity)
+        case Noted():
+            return snapshot
 
 
 def _or(value: int | None, otherwise: int) -> int:
     return otherwise if value is None else value
 
 
-def _resting(snapshot: Snapshot) -> Snapshot:
-    return replace(snapshot, bytes_per_second=0.0, files_per_second=0.0, documents_per_second=0.0)
+def resting(snapshot: Snapshot) -> Snapshot:
+    """The same while nothing moves: no rates, nothing in flight."""
+    activity = snapshot.activity and replace(
+        snapshot.activity,
+        volumes=Lane(limit=snapshot.activity.volumes.limit),
+        attachments=Lane(limit=snapshot.activity.attachments.limit),
+    )
+    return replace(snapshot, bytes_per_second=0.0, files_per_second=0.0, documents_per_second=0.0, activity=activity)
 
 
 def _others(failures: tuple[Failure, ...], item: str, kind: str) -> tuple[Failure, ...]:
@@ -331,7 +382,28 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
             }
             for warning in snapshot.warnings
         ],
+        "activity": _activity_json(snapshot.activity) if snapshot.activity else None,
     }
+
+
+def _activity_json(activity: Activity) -> dict[str, Any]:
+    lanes = {"volumes": activity.volumes, "attachments": activity.attachments}
+    return {
+        **{
+            name: {"in_flight": lane.in_flight, "limit": lane.limit, "waiting": lane.waiting}
+            for name, lane in lanes.items()
+        },
+        "retries": dict(activity.retries),
+    }
+
+
+def _activity(value: Mapping[str, Any] | None) -> Activity | None:
+    if value is None:
+        return None
+    volumes, attachments = (
+        Lane(lane["in_flight"], lane["limit"], lane["waiting"]) for lane in (value["volumes"], value["attachments"])
+    )
+    return Activity(volumes, attachments, dict(value["retries"]))
 
 
 def from_json(value: Mapping[str, Any], position: Position | None = None) -> Snapshot:
@@ -362,4 +434,5 @@ def from_json(value: Mapping[str, Any], position: Position | None = None) -> Sna
             for one in value["failures"]
         ),
         warnings=tuple(Notice(one["code"], one["message"], one.get("details", {})) for one in value["warnings"]),
+        activity=_activity(value.get("activity")),
     )

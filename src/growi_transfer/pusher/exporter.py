@@ -19,6 +19,7 @@ from growi_transfer.mongo.collections import list_collections
 from growi_transfer.mongo.ranges import RawRange, cut
 from growi_transfer.protocol.digest import combine
 from growi_transfer.protocol.errors import CollectionKindUnsupported, CursorLost, SnapshotExpired, SourceChanged
+from growi_transfer.protocol.progress import Noted
 from growi_transfer.protocol.wire import CollectionProof
 from growi_transfer.pusher.catalogue import Catalogue, partition, per_batch
 from growi_transfer.pusher.gate import Gate
@@ -87,6 +88,7 @@ class Exporter:
         declare: Declare,
         send: Send,
         range_bytes: int,
+        note: Callable[[Noted], None],
     ) -> None:
         self._database = database
         self._ledger = ledger
@@ -96,6 +98,7 @@ class Exporter:
         self._declare = declare
         self._send = send
         self._range_bytes = range_bytes
+        self._note = note
         self._catalogue = Catalogue(ledger, transfer_id)
 
     async def catalogue(self) -> tuple[list[CollectionRow], bool]:
@@ -117,6 +120,7 @@ class Exporter:
         rows, _ = await self.catalogue()
         await self._declare(rows)
         todo = [row for row in rows if (row.kind == "capped" if only_capped else row.kind != "view")]
+        self._note(Noted("pass_begun", f"A pass over {len(todo)} collections begins.", {"collections": len(todo)}))
         interruptions = 0
         while todo:
             snapshot = self._database.snapshot(result.marker)
@@ -133,6 +137,7 @@ class Exporter:
         for row in rows_after:
             if row.number in result.restarted:
                 await self._catalogue.renumber(row)
+        self._note(_told(result))
         return result
 
     async def _read_all(self, todo: list[CollectionRow], snapshot: Snapshot | None, result: Pass) -> None:
@@ -334,3 +339,20 @@ class Exporter:
             if held.number in numbers:
                 changed.append(replace(held, state=ItemState.PENDING))
         await self._ledger.put_ranges(changed)
+
+
+def _told(result: Pass) -> Noted:
+    """What a pass found, for the transfer's log."""
+    details = {
+        "sent": result.sent,
+        "restarted": len(result.restarted),
+        "catalogue_changed": result.catalogue_changed,
+        "one_moment": result.one_moment,
+    }
+    moment = "at one moment" if result.one_moment else "not at one moment"
+    text = f"The pass has ended: {result.sent} ranges sent, read {moment}."
+    if result.restarted:
+        text += f" {len(result.restarted)} collections begin again."
+    if result.catalogue_changed:
+        text += " The source's list of collections has changed meanwhile."
+    return Noted("pass_ended", text, details)

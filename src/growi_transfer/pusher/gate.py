@@ -34,6 +34,11 @@ class Gate:
         """Requests that are in flight now."""
         return self._in_flight
 
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a place now."""
+        return len(self._waiters)
+
     async def acquire(self) -> None:
         """Wait for a place and take it."""
         if self._in_flight < self._limit and not self._waiters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from hashlib import sha256
 
 from growi_transfer.protocol.errors import SizeMismatch
@@ -32,38 +33,39 @@ async def send_large(
     known = state is not None and state.length == file.size
     offset = state.offset if state is not None and known else 0
     on_durable(offset)
-    hasher = sha256()
-    reader = _Reader(storage.open(path), hasher.update)
-    async for _ in reader.take(offset):
-        pass
-    first = True
-    while offset < file.size:
-        length = min(chunk_bytes, file.size - offset)
-        sent = await peer.patch_upload(
+    async with aclosing(storage.open(path)) as chunks:
+        hasher = sha256()
+        reader = _Reader(chunks, hasher.update)
+        async for _ in reader.take(offset):
+            pass
+        first = True
+        while offset < file.size:
+            length = min(chunk_bytes, file.size - offset)
+            sent = await peer.patch_upload(
+                transfer_id,
+                file.id,
+                offset=offset,
+                chunks=reader.take(length),
+                length=length,
+                complete=False,
+                file=file if first else None,
+            )
+            on_durable(sent.offset)
+            offset, first = sent.offset, False
+        if not await reader.at_end():
+            raise SizeMismatch("The file became longer while it was read.")
+        # The digest goes in a header and is known only now, so the end is a request of its own.
+        await peer.patch_upload(
             transfer_id,
             file.id,
             offset=offset,
-            chunks=reader.take(length),
-            length=length,
-            complete=False,
+            chunks=reader.take(0),
+            length=0,
+            complete=True,
+            digest=hasher.hexdigest(),
             file=file if first else None,
         )
-        on_durable(sent.offset)
-        offset, first = sent.offset, False
-    if not await reader.at_end():
-        raise SizeMismatch("The file became longer while it was read.")
-    # The digest goes in a header and is known only now, so the end is a request of its own.
-    await peer.patch_upload(
-        transfer_id,
-        file.id,
-        offset=offset,
-        chunks=reader.take(0),
-        length=0,
-        complete=True,
-        digest=hasher.hexdigest(),
-        file=file if first else None,
-    )
-    return hasher.digest()
+        return hasher.digest()
 
 
 class _Reader:

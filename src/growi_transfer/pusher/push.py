@@ -33,7 +33,7 @@ from growi_transfer.protocol.errors import (
     code_of,
 )
 from growi_transfer.protocol.machine import Event, State
-from growi_transfer.protocol.progress import DocumentsStored, Notice, Planned, WarningRaised
+from growi_transfer.protocol.progress import DocumentsStored, Noted, Notice, Planned, WarningRaised
 from growi_transfer.protocol.wire import PutTransfer, SetUp, Verify
 from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.catalogue import to_wire
@@ -57,8 +57,6 @@ class Totals:
 
     files: int = 0
     file_bytes: int = 0
-    skipped: int = 0
-    """Files that are known to stay behind."""
 
 
 class Push:
@@ -210,7 +208,7 @@ class Push:
             Planned(
                 documents=sum(collection.documents for collection in body.collections),
                 bytes=sum(collection.bytes for collection in body.collections) + self._totals.file_bytes,
-                files=self._totals.files + self._totals.skipped,
+                files=self._totals.files,
             ),
         )
 
@@ -263,6 +261,13 @@ class Push:
             await self._note_receipt(held)
             return (await self._life.step(self._id, Event.VERIFIED)).state
         _log.warning("difference_found", transfer=self._id, differences=outcome["differences"])
+        what = (
+            ", ".join(f"{one['what']} of {one['collection']}" for one in outcome["differences"]) or "files are missing"
+        )
+        details = {"differences": len(outcome["differences"]), "files_missing": outcome.get("files_missing_total")}
+        self._board.apply(
+            Role.PUSHER, self._id, Noted("difference_found", f"A difference was found: {what}.", details, "warning")
+        )
         for difference in outcome["differences"]:
             if difference["what"] in ("documents", "options"):
                 await self._exporter.forget(difference["collection"], difference["ranges"])

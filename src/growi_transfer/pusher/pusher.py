@@ -18,6 +18,8 @@ from growi_transfer.ledger.life import Life, require
 from growi_transfer.mongo.client import Database
 from growi_transfer.mongo.collections import list_collections
 from growi_transfer.protocol.errors import (
+    Blocked,
+    Incompatible,
     PeerRefused,
     SetupDiffers,
     StateConflict,
@@ -30,14 +32,12 @@ from growi_transfer.protocol.machine import FINISHED, Event, Position, State, ad
 from growi_transfer.protocol.progress import Notice, Planned, WarningRaised, to_json
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.pusher.catalogue import partition
-from growi_transfer.pusher.consent import LastReport, refuse_other_exclusions, refuse_unaccepted, unaccepted
 from growi_transfer.pusher.export import export_archive
-from growi_transfer.pusher.growi_export import GrowiExporter
 from growi_transfer.pusher.job import PushJob, options_of
 from growi_transfer.pusher.options import PushOptions
+from growi_transfer.pusher.ordered import Owners, ordered
 from growi_transfer.pusher.peer import Peer
-from growi_transfer.pusher.plan import Report
-from growi_transfer.pusher.preflight import Preflight
+from growi_transfer.pusher.preflight import Preflight, Report
 from growi_transfer.storage.base import Storage
 
 _log = structlog.get_logger(__name__)
@@ -92,20 +92,19 @@ class Pusher:
         preflight: Preflight,
         keys: KeyStore,
         open_peer: OpenPeer,
-        growi_exporter: GrowiExporter,
+        owners: Owners,
         clock: Callable[[], datetime],
     ) -> None:
+        self.owners = owners
+        self.board = board
         self._database = database
         self._storage = storage
         self._ledger = ledger
-        self._board = board
         self._life = life
         self._preflight = preflight
         self._keys = keys
         self._open_peer = open_peer
-        self._growi_exporter = growi_exporter
         self._clock = clock
-        self._seen = LastReport()
         self._runner: JobRunner | None = None
 
     def use(self, runner: JobRunner) -> None:
@@ -129,16 +128,10 @@ class Pusher:
 
     async def _report(self, key_string: str, options: PushOptions) -> Report:
         async with self._open_peer(key_string, 0) as peer:
-            report = await self._preflight.run(peer, options)
-        self._seen.keep(key_string, options, report, self._clock())
-        return report
-
-    async def _report_to_start(self, key_string: str, options: PushOptions) -> Report:
-        """What the operator has just seen and agreed to, or a new look when there is nothing to go on with."""
-        seen = self._seen.take(key_string, options, self._clock())
-        if seen is not None and not unaccepted(seen, options):
-            return seen
-        return await self._report(key_string, options)
+            info = await peer.growi_info()
+        if info.transfer is None:
+            raise Incompatible("The destination is a GROWI without growi-transfer; run growi-transfer beside it.")
+        return await self._preflight.run(info, options)
 
     # starting and going on
 
@@ -152,8 +145,8 @@ class Pusher:
         row = await self._ledger.get_transfer(Role.PUSHER, transfer_id)
         if row is not None:
             return await self._go_on(row, key_string, options)
-        report = await self._report_to_start(key_string, options)
-        refuse_unaccepted(report, options)
+        report = await self._report(key_string, options)
+        _check(report, options)
         now = self._clock()
         row = await self._ledger.create_transfer(
             TransferRow(
@@ -165,21 +158,21 @@ class Pusher:
                 updated_at=now,
                 facts={
                     "options": asdict(options),
-                    "totals": report.totals(),
-                    "plan": report.plan(),
+                    "totals": {"files": report.files - report.missing_files, "file_bytes": report.file_bytes},
                     "warnings": [finding.to_json() for finding in report.judgement.warnings],
                     "accepted_warnings": self._accepted(report.judgement.to_json()["warnings"], (), options),
                 },
             )
         )
         self._keys.keep_key(transfer_id, key_string)
-        self._board.start(row)
+        self.board.start(row)
         for finding in report.judgement.warnings:
             notice = Notice(finding.code, finding.message, dict(finding.details))
-            self._board.apply(Role.PUSHER, transfer_id, WarningRaised(notice))
-        size = report.document_bytes + report.attachments.moving.bytes
-        planned = Planned(documents=report.documents, bytes=size, files=report.attachments.documents)
-        self._board.apply(Role.PUSHER, transfer_id, planned)
+            self.board.apply(Role.PUSHER, transfer_id, WarningRaised(notice))
+        documents = sum(info.documents for info in report.moving)
+        size = sum(info.bytes for info in report.moving) + report.file_bytes
+        files = report.files - report.missing_files
+        self.board.apply(Role.PUSHER, transfer_id, Planned(documents=documents, bytes=size, files=files))
         await self.runner.start(transfer_id)
         return transfer_id
 
@@ -188,12 +181,17 @@ class Pusher:
             raise StateConflict("This transfer was cancelled. Ask the destination for a new key.", state="cancelled")
         if row.position.state in FINISHED:
             return row.id
-        refuse_other_exclusions(row.setup, options)
+        wanted = sorted(set(options.exclude_collections))
+        if list(row.setup["excluded_collections"]) != wanted:
+            raise SetupDiffers(
+                "The transfer was begun with other exclusions; go on with the same ones, or cancel it.",
+                different=["excluded_collections"],
+            )
         self._keys.keep_key(row.id, key_string)
         warnings, before = row.facts.get("warnings", []), row.facts.get("accepted_warnings", [])
         accepted = self._accepted(warnings, before, options)
         await self._life.note(row.id, {"options": asdict(options), "accepted_warnings": accepted})
-        await self._resume(row)
+        await self.proceed(row.id)
         return row.id
 
     def _accepted(
@@ -204,36 +202,50 @@ class Pusher:
             warnings, before, codes=options.accept_warnings, accept_all=options.accept_all, now=now
         )
 
-    async def _resume(self, row: TransferRow) -> None:
-        if row.position.state in (State.FAILED, State.PAUSED):
-            await self._life.note(row.id, {"error": None})
-            await self._life.step(row.id, Event.RESUMED)
-        await self.runner.start(row.id)
-
     async def resume(self, transfer_id: str, key_string: str | None) -> dict[str, Any]:
         """Go on with a transfer that is paused, failed or was interrupted; with a new key if one is given."""
         row = await self._life.get(transfer_id)
+        if row.position.state in FINISHED:
+            raise StateConflict(f"The transfer is {row.position.state}.", state=row.position.state.value)
         if key_string is not None:
             if parse_key(key_string).origin != row.setup["destination"]:
                 raise SetupDiffers("The key is for another destination.", different=["destination"])
             self._keys.keep_key(transfer_id, key_string)
+        return await self.proceed(transfer_id)
+
+    @ordered
+    async def proceed(self, transfer_id: str) -> dict[str, Any]:
+        """Go on with the key and the options that are kept; one that runs just takes the options over."""
+        row = await self._life.get(transfer_id)
         if row.position.state in FINISHED:
             raise StateConflict(f"The transfer is {row.position.state}.", state=row.position.state.value)
-        await self._resume(row)
+        if row.position.state in (State.FAILED, State.PAUSED):
+            await self._life.note(row.id, {"error": None})
+            await self._life.step(row.id, Event.RESUMED)
+        job = self.runner.job(transfer_id)
+        if job is not None:
+            job.tune(options_of(row))
+        await self.runner.start(row.id)
         return self._shape(await self._life.get(transfer_id))
 
+    @ordered
     async def retry(self, transfer_id: str) -> dict[str, Any]:
         """Try again what failed; what is stored is not sent again."""
         return await self.resume(transfer_id, None)
 
+    @ordered
     async def pause(self, transfer_id: str) -> dict[str, Any]:
         """Stop sending; what is acknowledged stays, and the transfer can go on at any time."""
+        row = await self._life.get(transfer_id)
+        if row.position.state is State.PAUSED:
+            return self._shape(row)
         await self._stop_for(transfer_id, Event.PAUSED)
         await self._life.step(transfer_id, Event.PAUSED)
         return self._shape(await self._life.get(transfer_id))
 
     # steering
 
+    @ordered
     async def tune(
         self,
         transfer_id: str,
@@ -257,6 +269,7 @@ class Pusher:
             job.tune(options)
         return self._shape(row)
 
+    @ordered
     async def verify(self, transfer_id: str) -> dict[str, Any]:
         """Read the source again, send what differs, and prove it once more."""
         row = await self._life.get(transfer_id)
@@ -266,6 +279,7 @@ class Pusher:
         await self.runner.start(transfer_id)
         return self._shape(await self._life.get(transfer_id))
 
+    @ordered
     async def commit(self, transfer_id: str) -> dict[str, Any]:
         """Swap in what is verified."""
         row = await self._life.get(transfer_id)
@@ -274,6 +288,7 @@ class Pusher:
         await self.runner.start(transfer_id)
         return self._shape(await self._life.get(transfer_id))
 
+    @ordered
     async def rollback(self, transfer_id: str) -> dict[str, Any]:
         """Have the destination bring back its former data."""
         row = await self._life.get(transfer_id)
@@ -283,6 +298,7 @@ class Pusher:
         await self._life.step(transfer_id, Event.ROLLED_BACK)
         return self._shape(await self._life.get(transfer_id))
 
+    @ordered
     async def cancel(self, transfer_id: str) -> dict[str, Any]:
         """End a transfer that is not committed; the destination removes what it was sent.
 
@@ -300,7 +316,7 @@ class Pusher:
         except TransferError as error:
             if code_of(error) != "transfer_not_found":
                 notice = Notice("destination_not_told", f"The destination could not be told: {error.message}")
-                self._board.apply(Role.PUSHER, transfer_id, WarningRaised(notice))
+                self.board.apply(Role.PUSHER, transfer_id, WarningRaised(notice))
         await self._life.step(transfer_id, Event.CANCELLED)
         await self._ledger.delete_items(Role.PUSHER, transfer_id)
         self._keys.forget_key(transfer_id)
@@ -340,8 +356,7 @@ class Pusher:
             yield peer
 
     def _shape(self, row: TransferRow) -> dict[str, Any]:
-        snapshot = self._board.snapshot(Role.PUSHER, row.id)
-        return {"transfer": to_json(snapshot) if snapshot is not None else row.facts.get("progress")}
+        return {"transfer": to_json(self.board.shown(row))}
 
     # without a destination
 
@@ -356,10 +371,6 @@ class Pusher:
             exclude_collections=exclude_collections,
             created_at=self._clock().isoformat(),
         )
-
-    async def export_growi_archive(self, path: Path, *, exclude_collections: Sequence[str] = ()) -> dict[str, Any]:
-        """Write the database to a new file that GROWI's own importer takes (see `pusher.growi_export`)."""
-        return await self._growi_exporter.run(path, exclude_collections=exclude_collections)
 
     async def go_on_with_all(self) -> None:
         """At the start of a server: go on with every transfer that was interrupted while it ran."""
@@ -380,3 +391,18 @@ class Pusher:
                     _log.warning("transfer_not_resumed", transfer=row.id, code=code_of(error))
                 else:
                     _log.info("transfer_resumed", transfer=row.id)
+
+
+def _check(report: Report, options: PushOptions) -> None:
+    judgement = report.judgement
+    if judgement.blockers:
+        raise Blocked(
+            judgement.reason or "The transfer cannot be made.",
+            blockers=[finding.to_json() for finding in judgement.blockers],
+        )
+    open_warnings = () if options.accept_all else judgement.unaccepted(options.accept_warnings)
+    if open_warnings:
+        raise Blocked(
+            "Warnings need consent: " + ", ".join(finding.code for finding in open_warnings),
+            warnings=[finding.to_json() for finding in open_warnings],
+        )

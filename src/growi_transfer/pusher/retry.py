@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from growi_transfer.protocol.errors import TransferError, is_retryable
+from growi_transfer.protocol.errors import TransferError, code_of, is_retryable
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
@@ -28,6 +29,8 @@ class Retry:
     jitter: Callable[[], float] = field(default=random.random)
     retried: int = 0
     """How many times something was tried again, for the log."""
+    by_kind: Counter[str] = field(default_factory=Counter)
+    """The same by the code of the error."""
 
     async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
         pause = self.first
@@ -38,6 +41,7 @@ class Retry:
                 if not is_retryable(error) or attempt == self.tries:
                     raise
                 asked = error.details.get("retry_after")
+                self.by_kind[code_of(error)] += 1
             self.retried += 1
             wait = pause * (0.5 + self.jitter() / 2)
             await self.sleep(max(wait, min(float(asked), 60.0)) if asked is not None else wait)

@@ -12,11 +12,13 @@ from dataclasses import asdict
 from typing import Any
 
 from growi_transfer.ledger.base import CollectionRow, JournalRow, Ledger, Role
+from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.mongo import collections as catalog
 from growi_transfer.mongo.client import Database
 from growi_transfer.mongo.swap import Swap, swap_in, swap_out
 from growi_transfer.protocol.errors import CommitFailed, NotRestorable
 from growi_transfer.protocol.names import OWN_PREFIX, former_name, is_operating_state
+from growi_transfer.protocol.progress import Noted
 from growi_transfer.receiver.file_swap import FileSwap
 from growi_transfer.receiver.rules import Rules
 
@@ -26,11 +28,12 @@ DROP_VIEW, SWAP, CREATE_VIEW, TTL, RULES, FILES = "drop_view", "swap", "create_v
 class Committer:
     """Commits, undoes and rolls back one transfer at a time."""
 
-    def __init__(self, database: Database, ledger: Ledger, files: FileSwap, rules: Rules) -> None:
+    def __init__(self, database: Database, ledger: Ledger, files: FileSwap, rules: Rules, board: ProgressBoard) -> None:
         self._database = database
         self._ledger = ledger
         self._files = files
         self._rules = rules
+        self._board = board
 
     async def prepare(self, transfer_id: str, setup: Mapping[str, Any]) -> None:
         """Write the whole journal. Nothing of the destination has changed when this returns."""
@@ -65,6 +68,7 @@ class Committer:
                 told["files_replaced"] += int(step.payload.get("replaced", 0))
                 continue
             result = await self._do(transfer_id, step)
+            self._note(transfer_id, "commit_step", step)
             told["strays"] += result.get("strays", [])
             told["files_replaced"] += int(result.get("replaced", 0))
             await self._ledger.mark_done(transfer_id, step.number, {**step.payload, **result})
@@ -87,6 +91,11 @@ class Committer:
             return {"replaced": await self._files.commit(transfer_id)}
         return {}
 
+    def _note(self, transfer_id: str, name: str, step: JournalRow) -> None:
+        of = next((str(step.payload[key]) for key in ("live", "name", "collection") if step.payload.get(key)), "")
+        text = f"{name.replace('_', ' ')} {step.number + 1}: {step.kind.replace('_', ' ')} {of}".rstrip()
+        self._board.apply(Role.RECEIVER, transfer_id, Noted(name, text, {"number": step.number, "kind": step.kind}))
+
     async def undo(self, transfer_id: str) -> None:
         """Back to `ready`: the destination shows its former data, staging is as it was verified.
 
@@ -107,6 +116,7 @@ class Committer:
                     await self._plain_index(transfer_id, step.payload)
             else:
                 await self._step_back(step)
+            self._note(transfer_id, "undo_step", step)
 
     async def rollback(self, transfer_id: str, *, begun: bool) -> None:
         """After a commit: the former data come back, what was imported goes to staging names again. `begun`: an
@@ -139,6 +149,7 @@ class Committer:
                 await self._files.restore(transfer_id)
             else:
                 await self._step_back(step)
+            self._note(transfer_id, "undo_step", step)
 
     async def _step_back(self, step: JournalRow) -> None:
         if step.kind == CREATE_VIEW:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import structlog
 
 from growi_transfer.ledger.base import ItemState, Ledger, Role
 from growi_transfer.protocol.errors import TransferError, code_of
 from growi_transfer.protocol.machine import Event, State
+from growi_transfer.protocol.progress import Noted
 from growi_transfer.protocol.wire import Verify
 from growi_transfer.receiver.file_swap import FileSwap
 from growi_transfer.receiver.importer import Difference, Importer
@@ -31,7 +34,9 @@ class Prover:
         try:
             state = (await self._transfers.get(transfer_id)).position.state
             if state is State.COPYING:
-                await self._transfers.step(transfer_id, Event.COPIED, Event.RECONCILED)
+                state = (await self._transfers.step(transfer_id, Event.COPIED)).state
+            if state is State.RECONCILING:
+                await self._transfers.step(transfer_id, Event.RECONCILED)
             started = self._transfers.clock()
             await self._importer.build_indexes(transfer_id)
             if (await self._transfers.get(transfer_id)).position.state is State.INDEXING:
@@ -55,6 +60,7 @@ class Prover:
             if outcome["ok"]:
                 await self._ledger.mark_verified(Role.RECEIVER, transfer_id)
             await self._transfers.note(transfer_id, {"verify": outcome})
+            self._transfers.board.apply(Role.RECEIVER, transfer_id, _told(outcome))
             if outcome["ok"]:
                 await self._transfers.step(transfer_id, Event.VERIFIED)
             else:
@@ -68,3 +74,15 @@ class Prover:
             _log.exception("verify_failed_unexpectedly", transfer=transfer_id)
             noted = {"code": code_of(error), "message": "The verification could not be made; the log says why."}
             await self._transfers.note(transfer_id, {"error": noted})
+
+
+def _told(outcome: dict[str, Any]) -> Noted:
+    """The outcome for the transfer's log."""
+    seconds = f"{outcome['index_seconds']:.1f} s for indexes, {outcome['verify_seconds']:.1f} s to read back"
+    if outcome["ok"]:
+        return Noted("verified", f"Everything was read back and is equal ({seconds}).")
+    found = [f"{one['what']} of {one['collection']}" for one in outcome["differences"]]
+    if outcome["files_missing_total"]:
+        found.append(f"{outcome['files_missing_total']} files are missing")
+    details = {"differences": len(outcome["differences"]), "files_missing": outcome["files_missing_total"]}
+    return Noted("difference_found", f"A difference was found: {', '.join(found)}.", details, "warning")

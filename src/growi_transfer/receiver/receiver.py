@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from growi_transfer.archive.growi_archive import is_growi_archive
 from growi_transfer.ledger.base import ItemState, Ledger, Role, TransferRow
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import require
@@ -29,7 +28,6 @@ from growi_transfer.protocol.wire import AttachmentFile, PlanPage, PutTransfer, 
 from growi_transfer.receiver.archive_import import import_archive
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.endings import Endings
-from growi_transfer.receiver.growi_import import import_growi_archive
 from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.in_flight import InFlight
 from growi_transfer.receiver.keys import Keys
@@ -39,7 +37,9 @@ from growi_transfer.receiver.uploads import Uploads, UploadState
 from growi_transfer.receiver.work import VERIFICATION, Work
 from growi_transfer.storage.base import Storage, StoredFile
 
-_COPYING = (State.COPYING, State.INDEXING, State.VERIFYING, State.READY)
+_COPYING = (State.COPYING, State.RECONCILING, State.INDEXING, State.VERIFYING, State.READY)
+"""Data may come in all of these: the source decides when it has looked at everything. The receiver itself is
+`reconciling` for one write only, but a crash may leave it there."""
 
 
 class Receiver:
@@ -64,7 +64,6 @@ class Receiver:
         storage: Storage,
         new_id: Callable[[], str],
         instance_id: str,
-        growi_version: str | None,
     ) -> None:
         self.keys = keys
         self._database = database
@@ -79,7 +78,6 @@ class Receiver:
         self._storage = storage
         self._new_id = new_id
         self._instance_id = instance_id
-        self._growi_version = growi_version
         self._endings = endings
         self._work = work
         self._in_flight = in_flight
@@ -154,7 +152,6 @@ class Receiver:
     async def transfer(self, transfer_id: str) -> dict[str, Any]:
         """The public shape, and what is held: the authority on resume."""
         row = await self._transfers.get(transfer_id)
-        snapshot = self._board.snapshot(Role.RECEIVER, transfer_id)
         held = {
             "epoch": row.epoch,
             "verify": row.facts.get("verify"),
@@ -163,8 +160,7 @@ class Receiver:
             "working": transfer_id in self._work,
             "peak_rss_mib": peak_rss_mib(),
         }
-        shape = to_json(snapshot) if snapshot is not None else row.facts.get("progress")
-        return {"transfer": shape, "held": held}
+        return {"transfer": to_json(self._board.shown(row)), "held": held}
 
     async def volumes(self, transfer_id: str, collection: str) -> list[dict[str, Any]]:
         """The ranges of a collection that are stored whole: number, count, digest."""
@@ -306,12 +302,7 @@ class Receiver:
         await self._transfers.admit(transfer_id, epoch)
 
     async def import_archive(self, path: Path) -> dict[str, Any]:
-        """Bring a whole archive in, ours or GROWI's: stage, verify, commit.
-
-        See `receiver.archive_import` and `receiver.growi_import`.
-        """
-        if await is_growi_archive(path):
-            return await import_growi_archive(self, self._database, path, self._new_id(), version=self._growi_version)
+        """Bring a whole archive in: stage, verify, commit (see `receiver.archive_import`)."""
         return await import_archive(self, path, self._new_id())
 
     def files(self) -> AsyncIterator[list[StoredFile]]:

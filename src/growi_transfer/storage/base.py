@@ -9,7 +9,7 @@ retries; one wrapper does.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,8 +27,6 @@ class Features:
     """GROWI's word for it: `local`, `gridfs` (GROWI_TRANSFER and GROWI both write `mongodb` for it too), `memory`."""
     durable: bool = True
     """Whether a finished write survives a power cut."""
-    has_folders: bool = True
-    """Whether `attachment/x` and `user/x` are two files. In GridFS they are one, and listed as `attachment/x`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +87,11 @@ class Storage(Protocol):
     @property
     def features(self) -> Features: ...
 
-    def open(self, path: str, offset: int = 0) -> AsyncIterator[bytes]:
-        """The bytes of a file from `offset` on, in chunks of READ_CHUNK. Raises FileNotFound on the first step."""
+    def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        """The bytes of a file from `offset` on, in chunks of READ_CHUNK. Raises FileNotFound on the first step.
+
+        Whoever may stop before the end closes it (`aclose`): the file stays open until then.
+        """
 
     async def write(self, path: str, chunks: AsyncIterator[bytes], size: int, meta: FileMeta | None = None) -> None:
         """Write a file: all of it or nothing, durable on return, replacing one that is there.

@@ -8,7 +8,7 @@ one name the newest is the file, as the GridFS specification has it; writing rem
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from bson import ObjectId
@@ -42,9 +42,9 @@ class GridFsStorage:
 
     @property
     def features(self) -> Features:
-        return Features(kind="gridfs", has_folders=False)
+        return Features(kind="gridfs")
 
-    async def open(self, path: str, offset: int = 0) -> AsyncIterator[bytes]:
+    async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         row = await self._row(path)
         rest = b""
         async for block in self._bucket.read(row, offset):

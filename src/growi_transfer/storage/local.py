@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,7 +40,7 @@ class LocalStorage:
     def features(self) -> Features:
         return Features(kind="local")
 
-    async def open(self, path: str, offset: int = 0) -> AsyncIterator[bytes]:
+    async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         fd = await self._open_file(path)
         async with aiofiles.open(fd, "rb", executor=self._threads) as stream:
             try:

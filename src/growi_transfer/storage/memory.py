@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from hashlib import sha256
 
 from growi_transfer.protocol.errors import (
@@ -32,7 +32,7 @@ class MemoryStorage:
     def features(self) -> Features:
         return Features(kind="memory", durable=False)
 
-    async def open(self, path: str, offset: int = 0) -> AsyncIterator[bytes]:
+    async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         data = self._get(path)
         for start in range(offset, len(data), READ_CHUNK):
             yield data[start : start + READ_CHUNK]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from growi_transfer.protocol.errors import StorageNotConfigured, TransferError
 from growi_transfer.storage.base import Features, FileMeta, PartialUpload, SmallFile, StoredFile
@@ -19,7 +19,7 @@ class UnconfiguredStorage:
     def features(self) -> Features:
         return Features(kind=self._kind)
 
-    async def open(self, path: str, offset: int = 0) -> AsyncIterator[bytes]:
+    async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         for content in await self.read_many([path], 0):
             if isinstance(content, TransferError):
                 raise content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -27,7 +28,7 @@ def shape_of(services: Services, row: TransferRow) -> dict[str, Any]:
     """The public shape of a transfer."""
     snapshot = services.board.snapshot(row.role, row.id)
     if snapshot is not None:
-        return to_json(snapshot)
+        return to_json(replace(snapshot, position=row.position))
     kept = row.facts.get("progress")
     if not isinstance(kept, dict):
         return to_json(Snapshot(id=row.id, role=row.role.value, position=row.position))

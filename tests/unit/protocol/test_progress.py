@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from growi_transfer.protocol.machine import RUNNING, Position, State
 from growi_transfer.protocol.progress import (
     FAILURES_SHOWN,
+    Activity,
+    ActivityMeasured,
     DocumentsStored,
     Failure,
     FileBytesStored,
@@ -20,7 +22,9 @@ from growi_transfer.protocol.progress import (
     FilesStored,
     ItemFailed,
     ItemRecovered,
+    Lane,
     Moved,
+    Noted,
     Notice,
     Planned,
     ProgressEvent,
@@ -234,7 +238,31 @@ def test_the_shape_is_the_public_one() -> None:
             {"item": "attachment/x", "kind": "file", "code": "x", "message": "gone", "tries": 1, "retryable": True}
         ],
         "warnings": [{"code": "w", "message": "careful", "details": {"n": 1}}, {"code": "v", "message": "plain"}],
+        "activity": None,
     }
+
+
+ACTIVITY = Activity(Lane(2, 3, 1), Lane(4, 4), {"peer_unavailable": 7})
+
+
+def test_what_the_sender_is_at_is_part_of_the_shape() -> None:
+    snapshot = after(ActivityMeasured(ACTIVITY))
+    shape = to_json(snapshot)
+    assert shape["activity"] == {
+        "volumes": {"in_flight": 2, "limit": 3, "waiting": 1},
+        "attachments": {"in_flight": 4, "limit": 4, "waiting": 0},
+        "retries": {"peer_unavailable": 7},
+    }
+    assert from_json(shape) == snapshot
+
+
+def test_nothing_is_in_flight_once_it_rests_and_retries_stay_counted() -> None:
+    paused = after(ActivityMeasured(ACTIVITY), Moved(Position(State.PAUSED, State.COPYING)))
+    assert paused.activity == Activity(Lane(0, 3, 0), Lane(0, 4, 0), {"peer_unavailable": 7})
+
+
+def test_what_is_only_noted_changes_nothing() -> None:
+    assert apply(START, Noted("pass_begun", "A pass.")) is START
 
 
 def test_skipped_files_are_done_for_growi() -> None:

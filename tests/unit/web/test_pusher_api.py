@@ -207,7 +207,8 @@ async def test_a_transfer_is_shown_from_the_board_then_from_its_row(client: Asgi
     assert shown == {**saved, "state": "ready"}
     await world.board.put(Snapshot(TRANSFER, "receiver", position=Position(State.VERIFYING), documents_done=8))
     shown = (await client("GET", path, headers=ADMIN)).json()["transfer"]
-    assert (shown["state"], shown["documents"]["done"]) == ("verifying", 8)
+    # Newer numbers; the state is the ledger's, because a step of another process does not reach this board.
+    assert (shown["state"], shown["documents"]["done"]) == ("ready", 8)
     bare = (await client("GET", f"{API}/transfers/{OTHER}", headers=ADMIN)).json()["transfer"]
     assert (bare["id"], bare["role"], bare["state"]) == (OTHER, "pusher", "checked")
     assert bare.keys() == shown.keys()

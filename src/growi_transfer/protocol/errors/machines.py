@@ -23,6 +23,12 @@ class PeerUnavailable(Unavailable):
     code = "peer_unavailable"
 
 
+class OwnerSilent(Unavailable):
+    """The process that has this transfer does not answer."""
+
+    code = "owner_silent"
+
+
 class CursorLost(Unavailable):
     """A collection was dropped or renamed, or its oldest documents overwritten, while it was read."""
 

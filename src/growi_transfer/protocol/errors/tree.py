@@ -96,6 +96,17 @@ def is_retryable(error: BaseException) -> bool:
     return isinstance(error, TransferError) and error.retryable
 
 
+def recalled(
+    code: str, message: str, details: Mapping[str, Any] | None = None, *, retryable: bool = False
+) -> TransferError:
+    """The error that another process has told by its code."""
+    for kind in all_errors():
+        if kind.code == code and kind is not PeerRefused:
+            return kind(message, **(details or {}))
+    rest = {name: value for name, value in (details or {}).items() if name not in ("code", "status", "retryable")}
+    return PeerRefused(message, code=code, status=0, retryable=retryable, **rest)
+
+
 def all_errors() -> Iterator[type[TransferError]]:
     """Every error class, for the tests of the edges and of docs/errors.md."""
     pending: list[type[TransferError]] = [TransferError]
