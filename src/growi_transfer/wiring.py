@@ -37,6 +37,7 @@ from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.bandwidth import BandwidthLimiter
 from growi_transfer.pusher.exporter import Exporter
 from growi_transfer.pusher.gate import Gate
+from growi_transfer.pusher.growi_export import GrowiExporter
 from growi_transfer.pusher.job import PushJob, options_of, setup_of
 from growi_transfer.pusher.link import Link
 from growi_transfer.pusher.peer import Peer, open_peer
@@ -273,10 +274,12 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
             environment=parts.environment,
             version=parts.settings.growi_version,
             instance_id=parts.instance_id,
+            clock=_now,
         ),
         storage=parts.storage,
         new_id=lambda: secrets.token_hex(16),
         instance_id=parts.instance_id,
+        growi_version=parts.settings.growi_version,
     )
 
 
@@ -292,6 +295,7 @@ def _pusher(parts: _Parts, orders: Orders, loopback_allowed: bool) -> tuple[Push
         environment=parts.environment,
         version=parts.settings.growi_version,
         instance_id=parts.instance_id,
+        clock=_now,
     )
 
     @asynccontextmanager
@@ -309,6 +313,12 @@ def _pusher(parts: _Parts, orders: Orders, loopback_allowed: bool) -> tuple[Push
         keys=parts.files,
         open_peer=peer_for,
         owners=orders,
+        growi_exporter=GrowiExporter(
+            database=parts.database,
+            environment=parts.environment,
+            version=parts.settings.growi_version,
+            clock=_now,
+        ),
         clock=_now,
     )
     runner: Runner[PushJob] = Runner(
@@ -378,6 +388,7 @@ async def _push_job(
                 gate=attachments,
                 transfer_id=transfer_id,
                 accepts=lambda code: options.accept_all or code in options.accept_warnings,
+                exclude_paths=setup.excluded_paths,
             ),
             totals=Totals(**row.facts.get("totals", {})),
             marker=lambda: secrets.token_hex(6),

@@ -15,7 +15,8 @@ from tests.fakes.raw_bson import DOCUMENTS
 
 from growi_transfer.archive.layout import ArchiveManifest
 from growi_transfer.archive.reader import DEFAULT_LIMITS, ArchiveLimits, ArchiveReader, open_archive
-from growi_transfer.archive.writer import SMALL_ENTRY, ArchiveWriter
+from growi_transfer.archive.writer import ArchiveWriter
+from growi_transfer.archive.zip_writer import SMALL_ENTRY
 from growi_transfer.protocol.errors import (
     TransferError,
 )

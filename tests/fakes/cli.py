@@ -83,6 +83,10 @@ class ScriptedPusher(RecordingPusher):
         await self._note("export_archive", path=path, exclude_collections=names, with_attachments=with_attachments)
         return {"collections": 3, "documents": 10, "bytes": 2048, "attachments": 2, "attachment_bytes": 1024}
 
+    async def export_growi_archive(self, path: Path, *, exclude_collections: Sequence[str] = ()) -> dict[str, Any]:
+        await self._note("export_growi_archive", path=path, exclude_collections=tuple(exclude_collections))
+        return {"format": "growi", "collections": 3, "documents": 10, "bytes": 2048, "not_exported": ["sessions"]}
+
 
 class Wiki:
     """Runs commands in this process. `opened` has the settings and the role of each opening."""

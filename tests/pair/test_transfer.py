@@ -139,7 +139,7 @@ async def test_a_missing_source_file_needs_consent_and_is_never_silent(pair: Pai
         await pusher.start(key, PushOptions(accept_warnings=others))
     row = await pair.push(key)
     assert row.position.state is State.COMPLETED
-    assert row.facts["progress"]["files"] == {"done": 1, "total": 1, "failed": 0, "skipped": 1}
+    assert row.facts["progress"]["files"] == {"done": 1, "total": 2, "failed": 0, "skipped": 1}
     [kept] = [one for one in row.facts["accepted_warnings"] if one["code"] == "attachment_file_missing"]
     assert kept["details"]["count"] == 1
     assert set(kept) == {"code", "message", "details", "accepted_at"}

@@ -89,11 +89,11 @@ class ArchiveReader:
 
         Raises ArchiveInvalid, BsonInvalid, SizeMismatch or DigestMismatch, the last two only with a manifest.
         """
-        return _in_thread(_documents(self._source, collection))
+        return in_thread(_documents(self._source, collection))
 
     def files(self) -> AsyncIterator[list[AttachmentFile]]:
         """Pages of the attachments, each with its size and SHA-256. Raises ArchiveInvalid or DigestMismatch."""
-        return _in_thread(_files(self._source, self.contents))
+        return in_thread(_files(self._source, self.contents))
 
     async def read_files(self, files: Sequence[AttachmentFile], limit: int) -> list[bytes | TransferError]:
         """The contents of small attachments in one step, in order; an error value for each that is not good.
@@ -104,7 +104,7 @@ class ArchiveReader:
 
     def read_file(self, file: AttachmentFile) -> AsyncIterator[bytes]:
         """The content of one attachment in pieces. Raises ArchiveInvalid or DigestMismatch, the latter at the end."""
-        return _in_thread(_pieces(self._source, self._entry(file), file))
+        return in_thread(_pieces(self._source, self._entry(file), file))
 
     def _read_small(self, file: AttachmentFile, limit: int) -> bytes | TransferError:
         try:
@@ -123,14 +123,14 @@ class ArchiveReader:
 @asynccontextmanager
 async def open_archive(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> AsyncIterator[ArchiveReader]:
     """Open an archive and check all of its structure. Raises as `read_directory` and `examine`, or OperatorFault."""
-    source = await asyncio.to_thread(_open, path)
+    source = await asyncio.to_thread(open_source, path)
     try:
         yield ArchiveReader(source, await asyncio.to_thread(_contents, source, limits))
     finally:
         await asyncio.to_thread(source.close)
 
 
-def _open(path: Path) -> FileSource:
+def open_source(path: Path) -> FileSource:
     try:
         file = path.open("rb")
         try:
@@ -230,7 +230,7 @@ def _pieces(source: FileSource, entry: Entry, file: AttachmentFile) -> Iterator[
         raise DigestMismatch(file_name=file.file_name)
 
 
-async def _in_thread(items: Iterator[T]) -> AsyncIterator[T]:
+async def in_thread(items: Iterator[T]) -> AsyncIterator[T]:
     """Each step of `items` in a thread."""
     while (item := await asyncio.to_thread(next, items, None)) is not None:
         yield item

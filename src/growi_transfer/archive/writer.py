@@ -7,23 +7,19 @@ overlaps with reading the next piece. The layout is in archive/layout.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Sequence
+from collections.abc import AsyncIterable, Sequence
 from hashlib import sha256
-from typing import Any, Protocol
 
 from growi_transfer import __version__
 from growi_transfer.archive import layout
-from growi_transfer.archive import zip_format as zf
 from growi_transfer.archive.entries import Packer
 from growi_transfer.archive.sink import Sink
+from growi_transfer.archive.zip_writer import ZipWriter
 from growi_transfer.protocol.digest import EMPTY, combine, set_digest
 from growi_transfer.protocol.documents import split
-from growi_transfer.protocol.errors import ArchiveInvalid, ArchiveTooLarge, NameIllegal
+from growi_transfer.protocol.errors import ArchiveTooLarge, NameIllegal
 from growi_transfer.protocol.names import check_collection, check_file_name
 from growi_transfer.protocol.wire import JSON_LIMIT, AttachmentFile, SourceInfo
-
-SMALL_ENTRY = 1 << 20
-"""Packed bytes up to which an entry is kept back until its size is known, so that its header can tell it."""
 
 
 class ArchiveWriter:
@@ -35,15 +31,11 @@ class ArchiveWriter:
 
     def __init__(self, sink: Sink, *, database: str, deflate: bool = True) -> None:
         """`database` names the folder of the collections. `deflate` is for them; attachments are always stored."""
-        self._sink = sink
+        self._zip = ZipWriter(sink, _same_name)
         self._database = layout.check_database(database)
         self._deflate = deflate
-        self._offset = 0
-        self._directory: list[bytes] = []
-        self._names: set[str] = set()
         self._collections: list[layout.ManifestCollection] = []
         self._listing = _Listing()
-        self._half_written = False
 
     async def add_collection(
         self, name: str, kind: layout.Kind, metadata: str, batches: AsyncIterable[bytes | memoryview], *, uuid: str = ""
@@ -59,8 +51,8 @@ class ArchiveWriter:
         text = _bounded(layout.metadata_file(metadata, name=name, uuid=uuid, kind=kind), described_in)
         proof = _DocumentsProof(ordered=kind == "capped")
         if kind != "view":
-            await self._entry(stem + layout.BSON_SUFFIX, batches, proof, deflate=self._deflate)
-        await self._whole_entry(described_in, text)
+            await self._zip.add(stem + layout.BSON_SUFFIX, batches, proof, deflate=self._deflate)
+        await self._zip.add_whole(described_in, text, deflate=self._deflate)
         described = layout.ManifestCollection(
             name=name,
             kind=kind,
@@ -79,7 +71,7 @@ class ArchiveWriter:
         `chunks`.
         """
         proof = _FileProof()
-        await self._entry(self._file_name(file), chunks, proof, deflate=False)
+        await self._zip.add(self._file_name(file), chunks, proof, deflate=False)
         return self._listing.add(file, proof.bytes, proof.hasher.hexdigest())
 
     async def add_files(self, files: Sequence[tuple[AttachmentFile, bytes | memoryview]]) -> list[AttachmentFile]:
@@ -88,7 +80,7 @@ class ArchiveWriter:
         if len({name.casefold() for name in names}) != len(names):
             raise NameIllegal("Two of the files have the same name.")
         pieces, written = await asyncio.to_thread(self._stored_files, files, names)
-        await self._write(pieces)
+        await self._zip.write_entries(pieces)
         return written
 
     async def finish(
@@ -98,7 +90,7 @@ class ArchiveWriter:
         listed = None
         if self._listing.files:
             listed = await asyncio.to_thread(self._listing.finish)
-            await self._write([self._header_of(layout.FILES_NAME, self._listing.packer), *listed])
+            await self._zip.add_packed(layout.FILES_NAME, self._listing.packer, listed)
         manifest = layout.ArchiveManifest(
             created_by=f"growi-transfer {__version__}",
             created_at=created_at,
@@ -111,19 +103,14 @@ class ArchiveWriter:
             missing_files=missing_files,
         )
         text = _bounded(manifest.model_dump_json(), layout.MANIFEST_NAME)
-        await self._whole_entry(layout.MANIFEST_NAME, text)
-        size = sum(len(record) for record in self._directory)
-        end = zf.directory_end(len(self._directory), size, self._offset)
-        await self._write([*self._directory, end])
-        self._half_written = True
+        await self._zip.add_whole(layout.MANIFEST_NAME, text, deflate=self._deflate)
+        await self._zip.finish()
         return manifest
-
-    # entries
 
     def _file_name(self, file: AttachmentFile) -> str:
         check_file_name(file.file_name)
         name = layout.file_entry(file)
-        if name.casefold() in self._names:
+        if self._zip.has(name):
             raise NameIllegal("There is a file of this name in the archive already.", file_name=file.file_name)
         return name
 
@@ -132,88 +119,20 @@ class ArchiveWriter:
     ) -> tuple[list[bytes | memoryview], list[AttachmentFile]]:
         pieces: list[bytes | memoryview] = []
         written: list[AttachmentFile] = []
-        at = self._offset
+        at = self._zip.offset
         for name, (file, content) in zip(names, files, strict=True):
             packer = Packer(deflate=False)
             packer.feed(content)
-            header = self._header_of(name, packer, at)
+            header = self._zip.header_of(name, packer, at)
             pieces += [header, content]
             at += len(header) + len(content)
             written.append(self._listing.add(file, len(content), sha256(content).hexdigest()))
         return pieces, written
 
-    async def _whole_entry(self, name: str, text: bytes) -> None:
-        packer = Packer(deflate=self._deflate)
-        pieces = [packer.feed(text), packer.finish()]
-        await self._write([self._header_of(name, packer), *pieces])
 
-    async def _entry(
-        self, name: str, pieces: AsyncIterable[bytes | memoryview], proof: _Proof, *, deflate: bool
-    ) -> None:
-        """Write an entry of unknown size. Nothing of it is written before SMALL_ENTRY bytes have come or all has."""
-        self._check_usable()
-        packer = Packer(deflate=deflate)
-        held: list[bytes | memoryview] = []
-        offset = self._offset
-        source = aiter(pieces)
-        piece = await anext(source, None)
-        while piece is not None:
-            ready: list[bytes | memoryview] = []
-            if self._half_written:
-                ready, held = held, ready
-            # Three pieces at once: the next one is read, this one packed and hashed, the one before it written.
-            packed, _, piece, _ = await _all(
-                asyncio.to_thread(packer.feed, piece),
-                asyncio.to_thread(proof.feed, piece),
-                anext(source, None),
-                self._emit(ready),
-            )
-            held.append(packed)
-            if not self._half_written and packer.packed > SMALL_ENTRY:
-                self._half_written = True
-                held.insert(0, zf.local_header(_record(name, packer, offset, streamed=True)))
-        held.append(await asyncio.to_thread(packer.finish))
-        if not self._half_written:
-            await self._write([self._header_of(name, packer), *held])
-            return
-        record = _record(name, packer, offset, streamed=True)
-        self._register(name, record)
-        await self._emit([*held, zf.descriptor(record)])
-        self._half_written = False
-
-    def _header_of(self, name: str, packer: Packer, offset: int | None = None) -> bytes:
-        """Local header of an entry that is packed already; it is put into the directory."""
-        record = _record(name, packer, self._offset if offset is None else offset, streamed=False)
-        self._register(name, record)
-        return zf.local_header(record)
-
-    def _register(self, name: str, record: zf.Record) -> None:
-        # Collections may differ in their letters' case only; MongoDB keeps them apart, and they never become files.
-        key = name.casefold() if name.startswith(layout.FILES_FOLDER + "/") else name
-        if key in self._names:
-            raise ArchiveInvalid(f"The archive has two entries of one name: {name[:200]}")
-        self._names.add(key)
-        self._directory.append(zf.central_record(record))
-
-    def _check_usable(self) -> None:
-        if self._half_written:
-            raise RuntimeError("This archive is finished, or an entry of it failed half-way.")
-
-    async def _write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Whole entries: what was written before stays good only if all of it gets through."""
-        self._check_usable()
-        self._half_written = True
-        await self._emit(pieces)
-        self._half_written = False
-
-    async def _emit(self, pieces: Sequence[bytes | memoryview]) -> None:
-        if pieces:
-            await self._sink.write(pieces)
-        self._offset += sum(len(piece) for piece in pieces)
-
-
-class _Proof(Protocol):
-    def feed(self, piece: bytes | memoryview) -> None: ...
+def _same_name(name: str) -> str:
+    """Collections may differ in their letters' case only; MongoDB keeps them apart, and they never become files."""
+    return name.casefold() if name.startswith(layout.FILES_FOLDER + "/") else name
 
 
 class _DocumentsProof:
@@ -282,17 +201,3 @@ def _bounded(text: str, name: str) -> bytes:
     if len(raw) > JSON_LIMIT:
         raise ArchiveTooLarge(f"{name[:200]} would be longer than {JSON_LIMIT} bytes.")
     return raw
-
-
-def _record(name: str, packer: Packer, offset: int, *, streamed: bool) -> zf.Record:
-    flags = zf.UTF8_FLAG | (zf.STREAMED_FLAG if streamed else 0)
-    return zf.Record(name.encode(), flags, packer.method, packer.crc, packer.packed, packer.size, offset)
-
-
-async def _all(*steps: Awaitable[Any]) -> list[Any]:
-    """All results. An error of any is raised when all have ended, so that nothing goes on behind one's back."""
-    results = await asyncio.gather(*steps, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results

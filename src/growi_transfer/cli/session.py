@@ -60,6 +60,9 @@ class Pusher(web.PusherService, Protocol):
     ) -> dict[str, Any]:
         """Write the whole wiki to a new file; the answer counts what is in it."""
 
+    async def export_growi_archive(self, path: Path, *, exclude_collections: Sequence[str] = ()) -> dict[str, Any]:
+        """The database in the form that GROWI's own importer takes; the answer counts what is in it."""
+
 
 class Services(Protocol):
     """What `wiring.open_services` yields. A role that was not asked for is None."""

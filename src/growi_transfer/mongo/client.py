@@ -18,6 +18,7 @@ from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import errors as driver
+from pymongo.collation import Collation
 from pymongo.uri_parser import parse_uri
 
 from growi_transfer.mongo.raw_reply import Batch, batch_of
@@ -168,6 +169,26 @@ class Database:
             cursor = self._database[collection].find(query, projection, limit=limit)
             found: list[dict[str, Any]] = await cursor.to_list(None)
         return found
+
+    async def aggregate(
+        self, collection: str, pipeline: Sequence[Mapping[str, Any]], *, batch_documents: int = 1000
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        """Decoded results, a batch at a time. Texts compare byte by byte, whatever the collection's collation; the
+        server may use its disk."""
+        with translated():
+            cursor = self._database[collection].aggregate(
+                pipeline, allowDiskUse=True, batchSize=batch_documents, collation=Collation("simple")
+            )
+        try:
+            while True:
+                with translated():
+                    batch: list[dict[str, Any]] = await cursor.to_list(batch_documents)
+                if not batch:
+                    return
+                yield batch
+        finally:
+            with suppress(driver.PyMongoError):
+                await cursor.close()
 
     async def list_collections(self) -> list[dict[str, Any]]:
         """The server's whole list of collections and views, its own included."""

@@ -35,6 +35,9 @@ class CollectionInfo:
     indexes: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     documents: int = 0
     bytes: int = 0
+    disk_bytes: int = 0
+    """What the documents take on the disk, compressed."""
+    index_bytes: int = 0
 
     @property
     def metadata(self) -> str:
@@ -132,16 +135,18 @@ async def list_indexes(database: Database, collection: str) -> list[dict[str, An
     return list(reply["cursor"]["firstBatch"])
 
 
-async def collection_size(database: Database, collection: str) -> tuple[int, int]:
-    """The server's estimates of documents and bytes of raw BSON."""
+async def collection_size(database: Database, collection: str) -> tuple[int, int, int, int]:
+    """The server's estimates: documents, bytes of raw BSON, bytes of them on the disk, bytes of indexes there."""
     reply = await database.command(
         {"aggregate": collection, "pipeline": [{"$collStats": {"storageStats": {}}}], "cursor": {}}
     )
     stats = reply["cursor"]["firstBatch"]
-    if not stats:
-        return 0, 0
-    storage = stats[0].get("storageStats", {})
-    return int(storage.get("count", 0)), int(storage.get("size", 0))
+    storage = stats[0].get("storageStats", {}) if stats else {}
+    count, size, disk, indexes = (
+        int(storage.get(name, 0)) for name in ("count", "size", "storageSize", "totalIndexSize")
+    )
+    # The disk may have room that former documents left.
+    return count, size, min(size, disk), indexes
 
 
 def create_options(metadata: Mapping[str, Any]) -> dict[str, Any]:

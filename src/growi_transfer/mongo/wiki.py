@@ -11,6 +11,8 @@ from growi_transfer.protocol.growi_rules import is_loginable_admin
 
 _ACTIVE_USER = 2
 _MIGRATIONS = 5000
+_SIZES = 1 << 53
+"""JavaScript has no greater sizes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +58,18 @@ async def count_wiki(database: Database) -> WikiCounts:
 
 
 async def attachment_totals(database: Database) -> tuple[int, int]:
-    """Attachment documents, and the sum of their `fileSize`."""
+    """Attachment documents, and the sum of their `fileSize`, as far as it is a size."""
+    is_size = {"$and": [{"$isNumber": "$fileSize"}, {"$gte": ["$fileSize", 0]}, {"$lt": ["$fileSize", _SIZES]}]}
+    size = {"$cond": [is_size, {"$toLong": "$fileSize"}, 0]}
     reply = await database.command(
         {
             "aggregate": "attachments",
-            "pipeline": [{"$group": {"_id": None, "files": {"$sum": 1}, "bytes": {"$sum": "$fileSize"}}}],
+            "pipeline": [{"$group": {"_id": None, "files": {"$sum": 1}, "bytes": {"$sum": size}}}],
             "cursor": {},
         }
     )
     rows = reply["cursor"]["firstBatch"]
-    return (int(rows[0]["files"]), int(rows[0]["bytes"])) if rows else (0, 0)
+    return (int(rows[0]["files"]), min(int(rows[0]["bytes"]), 1 << 62)) if rows else (0, 0)
 
 
 async def feature_compatibility(database: Database) -> str:

@@ -72,6 +72,12 @@ class TransferBlock(_GrowiShape):
     """File names of the schema changes GROWI has applied."""
     free_bytes: Amount | None = None
     """Free space of the attachment storage."""
+    database_free_bytes: Amount | None = None
+    """Free space of the disk that the database is on."""
+    attachment_bytes: Amount | None = None
+    """Sum of the sizes of the attachments that the destination has."""
+    now: Annotated[float, Field(ge=0, le=1e12)] | None = None
+    """The destination's clock: seconds since 1970 in UTC."""
 
 
 class GrowiInfo(_GrowiShape):

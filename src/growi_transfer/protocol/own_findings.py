@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from growi_transfer.protocol.attachment_findings import attachment_warnings
 from growi_transfer.protocol.findings import SHOWN, Finding, counted, grouped
 from growi_transfer.protocol.growi_info import GrowiInfo
 from growi_transfer.protocol.source_facts import SourceFacts
+from growi_transfer.protocol.space import space_blockers, space_warnings
 from growi_transfer.protocol.wire import PROTOCOL
 
 SOURCE_MINIMUM = (5, 0)
 """Snapshot reads outside a transaction."""
 DESTINATION_MINIMUM = (5, 1)
 """collMod turns a plain index into a TTL index."""
+CLOCK_SECONDS = 60
+"""A greater difference of the clocks is told."""
 
 
 def own_blockers(source: SourceFacts, destination: GrowiInfo) -> Iterator[Finding]:
@@ -55,18 +59,21 @@ def own_blockers(source: SourceFacts, destination: GrowiInfo) -> Iterator[Findin
         )
     if source.unstorable_documents:
         first = source.unstorable_documents[0]
+        number = max(source.unstorable_count, len(source.unstorable_documents))
         yield Finding(
             "document_not_storable",
-            f"{counted(len(source.unstorable_documents), 'document')} cannot be stored by the destination's MongoDB;"
-            f" the first one is {first.id} in {first.collection}: {first.reason}",
+            f"{counted(number, 'document')} cannot be stored by the destination's MongoDB; the first one is {first.id}"
+            f" in {first.collection}: {first.reason}",
             {
-                "count": len(source.unstorable_documents),
+                "count": number,
                 "documents": [
                     {"collection": one.collection, "id": one.id, "reason": one.reason}
                     for one in source.unstorable_documents[:SHOWN]
                 ],
             },
         )
+    if block is not None:
+        yield from space_blockers(source, block, in_database=_in_database(destination))
 
 
 def own_warnings(source: SourceFacts, destination: GrowiInfo) -> Iterator[Finding]:
@@ -100,16 +107,9 @@ def own_warnings(source: SourceFacts, destination: GrowiInfo) -> Iterator[Findin
             "The source's MongoDB is not a replica set, so there is no common point in time to read it at. It is read"
             " until two passes agree; nobody should write in the wiki meanwhile.",
         )
-    if source.with_attachments and source.missing_file_count:
-        named = ", ".join(source.missing_files[:SHOWN])
-        yield Finding(
-            "attachment_file_missing",
-            f"{counted(source.missing_file_count, 'attachment')} of the source"
-            f" {'has' if source.missing_file_count == 1 else 'have'} no file in its storage and will be skipped"
-            + (f": {named}" if named else "")
-            + ("." if source.missing_file_count <= SHOWN else ", ..."),
-            {"count": source.missing_file_count, "files": list(source.missing_files[:SHOWN])},
-        )
+    yield from attachment_warnings(source)
+    yield from _line_warnings(source)
+    yield from space_warnings(source, block, in_database=_in_database(destination))
     if block is None:
         return
     if _is_older(block.mongo_version, source.mongo_version):
@@ -139,13 +139,31 @@ def own_warnings(source: SourceFacts, destination: GrowiInfo) -> Iterator[Findin
                 f" {len(ahead)} that the source lacks. Start both GROWIs once on the same version first.",
                 {"missing": missing[:SHOWN], "ahead": ahead[:SHOWN]},
             )
-    if source.with_attachments and block.free_bytes is not None and block.free_bytes < source.attachment_bytes:
+
+
+def _line_warnings(source: SourceFacts) -> Iterator[Finding]:
+    seconds = round(source.clock_difference)
+    if abs(seconds) > CLOCK_SECONDS:
+        side = "ahead of" if seconds > 0 else "behind"
         yield Finding(
-            "destination_space_low",
-            f"The attachments have {grouped(source.attachment_bytes)} bytes, and the destination's storage has"
-            f" {grouped(block.free_bytes)} bytes free.",
-            {"required": source.attachment_bytes, "free": block.free_bytes},
+            "clock_difference",
+            f"The destination's clock is {abs(seconds):,} seconds {side} the source's. Keys and indexes that delete by"
+            " age depend on the time: set both clocks.",
+            {"seconds": seconds},
         )
+    if source.refused_bytes is not None:
+        yield Finding(
+            "line_refuses_large_bodies",
+            f"Something on the way refuses a request of {grouped(source.refused_bytes)} bytes, most likely a proxy in"
+            " front of the destination (nginx: client_max_body_size). The transfer may be slow, or stop at a document"
+            " or file that is larger than what is let through.",
+            {"bytes": source.refused_bytes},
+        )
+
+
+def _in_database(destination: GrowiInfo) -> bool:
+    """Whether the destination keeps its attachments in its database."""
+    return destination.attachment_info.type in ("gridfs", "mongodb")
 
 
 def _is_older(version: str, other: str) -> bool:

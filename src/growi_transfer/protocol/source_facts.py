@@ -39,6 +39,31 @@ class SourceFacts:
     unsupported_collections: tuple[UnsupportedCollection, ...] = ()
     """Those that are part of the transfer; excluded ones are left out here."""
     unstorable_documents: tuple[UnstorableDocument, ...] = ()
+    """The first ones."""
+    unstorable_count: int = 0
     missing_files: tuple[str, ...] = ()
     """File names of attachment documents whose file is not in the source's storage, the first ones."""
     missing_file_count: int = 0
+    illegal_names: tuple[str, ...] = ()
+    """File names of attachment documents that are not sent, the first ones."""
+    illegal_name_count: int = 0
+    duplicate_names: tuple[str, ...] = ()
+    """File names that more than one attachment document has, the first ones."""
+    duplicate_name_count: int = 0
+    orphans: tuple[str, ...] = ()
+    """Paths of files in the source's storage that no attachment document names, the first ones."""
+    orphan_count: int = 0
+    orphan_bytes: int = 0
+    document_bytes: int = 0
+    """Raw BSON of the documents that move."""
+    document_disk_bytes: int = 0
+    """What the same documents take on the source's disk."""
+    index_bytes: int = 0
+    file_bytes: int = 0
+    """The files that move."""
+    free_bytes: int | None = None
+    """On the disk of the source's database."""
+    clock_difference: float = 0.0
+    """Seconds by which the destination's clock is ahead (negative: behind), beyond what the asking took."""
+    refused_bytes: int | None = None
+    """Size of a request body that something on the way to the destination refused; None when none was."""

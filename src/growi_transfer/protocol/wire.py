@@ -18,6 +18,7 @@ from growi_transfer.protocol.names import (
     check_file_name,
     check_transfer_id,
 )
+from growi_transfer.protocol.page_paths import PATTERNS, check_pattern
 
 PROTOCOL = 1
 PREFIX = "/_api/v3/g2g-transfer"
@@ -43,6 +44,8 @@ CHUNK_BYTES = 256 << 20
 VOLUME_LIMIT = 80 << 20
 """The largest volume a receiver takes, unpacked: a range that grew, or one that ends with a 16 MiB document."""
 BUNDLE_LIMIT = 32 << 20
+PROBE_LIMIT = 8 << 20
+"""The largest body of POST preflight-probe: what a volume usually has."""
 PLAN_FILES = 2000
 JSON_LIMIT = 32 << 20
 
@@ -85,6 +88,7 @@ TransferId = Annotated[str, _wrap(check_transfer_id)]
 AttachmentId = Annotated[str, _wrap(check_attachment_id)]
 CollectionName = Annotated[str, _wrap(check_collection)]
 FileName = Annotated[str, _wrap(check_file_name)]
+PagePattern = Annotated[str, _wrap(check_pattern)]
 HexDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=1 << 62)]
 Text = Annotated[str, Field(max_length=2000)]
@@ -112,6 +116,8 @@ class SetUp(Shape):
     preset: Literal["replace"] = "replace"
     source: SourceInfo
     excluded_collections: Annotated[tuple[CollectionName, ...], Field(max_length=COLLECTIONS), FailFast()] = ()
+    excluded_paths: Annotated[tuple[PagePattern, ...], Field(max_length=PATTERNS), FailFast()] = ()
+    """Pages whose attachments' files stay behind (their documents move). Syntax: `protocol.page_paths`."""
     with_attachments: bool = True
     upload_settings: Annotated[dict[str, Any], AfterValidator(_plain_json)] = Field(default_factory=dict)
     """The source's upload settings, taken only when the destination has none (GROWI's `uploadConfigs`)."""

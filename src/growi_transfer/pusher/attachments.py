@@ -41,6 +41,7 @@ from growi_transfer.protocol.wire import (
     AttachmentFile,
     PlanPage,
 )
+from growi_transfer.pusher.excluded_pages import EXCLUDED, ExcludedPages
 from growi_transfer.pusher.gate import Gate
 from growi_transfer.pusher.large_files import send_large
 from growi_transfer.pusher.peer import Peer
@@ -70,8 +71,9 @@ class AttachmentSender:
         gate: Gate,
         transfer_id: str,
         accepts: Callable[[str], bool],
+        exclude_paths: Sequence[str] = (),
     ) -> None:
-        self._sources = SourceFiles(database, storage, ledger, transfer_id)
+        self._sources = SourceFiles(database, storage, ledger, transfer_id, ExcludedPages(database, exclude_paths))
         self._storage = storage
         self._ledger = ledger
         self._board = board
@@ -119,8 +121,9 @@ class AttachmentSender:
     # one page
 
     async def _page(self, page: list[Source], group: asyncio.TaskGroup) -> None:
-        await self._fail([source for source in page if source.error is not None])
-        good = [source for source in page if source.error is None]
+        await self._leave_out([source for source in page if source.excluded])
+        await self._fail([source for source in page if source.error is not None and not source.excluded])
+        good = [source for source in page if source.error is None and not source.excluded]
         if not good:
             return
         missing = await self._ask(good)
@@ -268,6 +271,17 @@ class AttachmentSender:
         await self._ledger.put_files([replace(row, state=ItemState.STORED, reason="") for row in rows])
         size = 0 if counted else sum(row.size for row in rows)
         self._board.apply(Role.PUSHER, self._transfer_id, FilesStored(len(rows), size, wire))
+
+    async def _leave_out(self, sources: Sequence[Source]) -> None:
+        """Rows of files that the operator excluded; the plan has told them and their bytes."""
+        fresh = [source.row for source in sources if source.row.state is not ItemState.SKIPPED]
+        if not fresh:
+            return
+        for row in fresh:
+            if row.state is ItemState.FAILED:
+                self._board.apply(Role.PUSHER, self._transfer_id, ItemRecovered(row.path, "file"))
+        await self._ledger.put_files([replace(row, state=ItemState.SKIPPED, reason=EXCLUDED) for row in fresh])
+        self._board.apply(Role.PUSHER, self._transfer_id, FilesSkipped(len(fresh)))
 
     async def _fail(self, sources: Sequence[Source]) -> None:
         rows: list[FileRow] = []

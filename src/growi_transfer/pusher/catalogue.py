@@ -21,6 +21,8 @@ class Left:
 
     name: str
     reason: str
+    documents: int = 0
+    bytes: int = 0
 
 
 def partition(
@@ -33,9 +35,9 @@ def partition(
     unmovable: list[CollectionInfo] = []
     for info in found:
         if is_operating_state(info.name):
-            left.append(Left(info.name, "operating_state"))
+            left.append(Left(info.name, "operating_state", info.documents, info.bytes))
         elif info.name in left_out:
-            left.append(Left(info.name, "excluded"))
+            left.append(Left(info.name, "excluded", info.documents, info.bytes))
         elif info.kind not in MOVABLE or not _is_legal(info.name):
             unmovable.append(info)
         else:

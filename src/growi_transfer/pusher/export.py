@@ -21,6 +21,7 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.protocol.wire import LARGE_FILE_BYTES
 from growi_transfer.pusher.catalogue import partition
+from growi_transfer.pusher.excluded_pages import ExcludedPages
 from growi_transfer.pusher.source_files import Source, SourceFiles
 from growi_transfer.storage.base import Storage
 
@@ -102,7 +103,7 @@ async def _batches(database: Database, info: CollectionInfo, snapshot: Snapshot 
 async def _add_files(database: Database, storage: Storage, writer: ArchiveWriter) -> int:
     """All attachments; the number of those that the wiki itself has no file for."""
     missing = 0
-    async for page in SourceFiles(database, storage, MemoryLedger(), "export").pages():
+    async for page in SourceFiles(database, storage, MemoryLedger(), "export", ExcludedPages(database, ())).pages():
         small: list[Source] = []
         for source in page:
             if source.file is None or source.error is not None:

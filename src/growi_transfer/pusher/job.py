@@ -39,7 +39,7 @@ def options_of(row: TransferRow) -> PushOptions:
     """The options a transfer runs with."""
     stored: Mapping[str, Any] = row.facts.get("options", {})
     known = {name: stored[name] for name in PushOptions.__dataclass_fields__ if name in stored}
-    for name in ("exclude_collections", "accept_warnings"):
+    for name in ("exclude_collections", "exclude_paths", "accept_warnings"):
         if name in known:
             known[name] = tuple(known[name])
     return PushOptions(**known)
@@ -47,4 +47,6 @@ def options_of(row: TransferRow) -> PushOptions:
 
 def setup_of(row: TransferRow) -> SetUp:
     """The set-up as the destination knows it."""
-    return SetUp.model_validate_json(orjson.dumps({key: row.setup[key] for key in SetUp.model_fields}))
+    return SetUp.model_validate_json(
+        orjson.dumps({key: row.setup[key] for key in SetUp.model_fields if key in row.setup})
+    )

@@ -18,6 +18,8 @@ class PushOptions:
     deflate: bool | None = None
     """Whether volumes are deflated; None decides by the measured speed of the line."""
     exclude_collections: tuple[str, ...] = ()
+    exclude_paths: tuple[str, ...] = ()
+    """Patterns of page paths whose attachments' files stay behind; syntax in `protocol.page_paths`."""
     accept_warnings: tuple[str, ...] = ()
     """Codes of the preflight's warnings under which the transfer may go on."""
     accept_all: bool = False

@@ -136,6 +136,10 @@ class Peer:
             reason = error.message
         raise invalid_answer(reason, self.origin)
 
+    async def probe(self, parts: Sequence[Chunk]) -> dict[str, Any]:
+        """Send bytes that the destination counts and throws away, to see how fast the line is."""
+        return await self._bytes("POST", "/preflight-probe", parts, "application/octet-stream")
+
     async def put_transfer(self, transfer_id: str, body: PutTransfer) -> dict[str, Any]:
         """Announce the transfer and its present list of collections."""
         return await self._json("PUT", f"/transfers/{transfer_id}", body)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
-import bson
-
-from growi_transfer.mongo.client import DECODED, Database
+from growi_transfer.mongo.client import Database
 from growi_transfer.mongo.collections import CollectionInfo, list_collections
+from growi_transfer.mongo.inspection import database_free_bytes
 from growi_transfer.mongo.wiki import (
     attachment_totals,
     count_active_users,
@@ -18,51 +18,22 @@ from growi_transfer.mongo.wiki import (
     read_migrations,
 )
 from growi_transfer.protocol.compatibility import judge
-from growi_transfer.protocol.errors import NameIllegal
-from growi_transfer.protocol.findings import SHOWN, Judgement
+from growi_transfer.protocol.errors import Incompatible
 from growi_transfer.protocol.growi_config import InstanceConfig, merge
-from growi_transfer.protocol.growi_info import GrowiInfo
 from growi_transfer.protocol.growi_rules import UPLOAD_SETTING_KEYS
-from growi_transfer.protocol.names import attachment_path
+from growi_transfer.protocol.page_paths import check_pattern
 from growi_transfer.protocol.source_facts import SourceFacts, UnsupportedCollection
-from growi_transfer.protocol.wire import PLAN_FILES, SetUp, SourceInfo
-from growi_transfer.pusher.catalogue import Left, partition
+from growi_transfer.protocol.wire import SetUp, SourceInfo
+from growi_transfer.pusher.catalogue import partition
+from growi_transfer.pusher.excluded_pages import ExcludedPages
+from growi_transfer.pusher.inspection import Attachments, look_at_attachments, look_for_unstorable
+from growi_transfer.pusher.line import Line, measure_line
 from growi_transfer.pusher.options import PushOptions
+from growi_transfer.pusher.peer import Peer
+from growi_transfer.pusher.plan import Report
 from growi_transfer.storage.base import Storage
 
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a preflight found. `setup` is what a transfer under these options would be."""
-
-    judgement: Judgement
-    setup: SetUp
-    moving: tuple[CollectionInfo, ...]
-    left: tuple[Left, ...]
-    files: int
-    file_bytes: int
-    missing_files: int
-    destination: GrowiInfo
-
-    def to_json(self) -> dict[str, Any]:
-        """For the web and the command line; sizes are the server's estimates until the transfer has counted."""
-        return {
-            **self.judgement.to_json(),
-            "counts": {
-                "collections": len(self.moving),
-                "documents": sum(info.documents for info in self.moving),
-                "document_bytes": sum(info.bytes for info in self.moving),
-                "attachments": self.files,
-                "attachment_bytes": self.file_bytes,
-                "attachments_missing": self.missing_files,
-            },
-            "collections": [
-                {"name": info.name, "kind": info.kind, "documents": info.documents, "bytes": info.bytes}
-                for info in self.moving
-            ],
-            "not_moving": [{"name": left.name, "reason": left.reason} for left in self.left],
-            "destination": self.destination.to_json(),
-        }
+_PROBE = "preflight_probe"
 
 
 class Preflight:
@@ -76,30 +47,40 @@ class Preflight:
         environment: Mapping[str, str],
         version: str | None,
         instance_id: str,
+        clock: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._storage = storage
         self._environment = environment
         self._version = version
         self._instance_id = instance_id
+        self._clock = clock
 
     async def config(self) -> InstanceConfig:
         """The wiki's settings in force."""
         return merge(self._environment, await read_configs(self._database))
 
-    async def run(self, destination: GrowiInfo, options: PushOptions) -> Report:
-        """Compare this source with a destination."""
+    async def run(self, peer: Peer, options: PushOptions) -> Report:
+        """Compare this source with a destination. Raises Incompatible when growi-transfer does not run there."""
+        asked = self._clock()
+        destination = await peer.growi_info()
+        answered = self._clock()
+        if destination.transfer is None:
+            raise Incompatible("The destination is a GROWI without growi-transfer; run growi-transfer beside it.")
+        line = await measure_line(peer) if destination.has_feature(_PROBE) else Line()
         config = await self.config()
-        found = await list_collections(self._database)
-        moving, left, unmovable = partition(found, options.exclude_collections)
-        files, announced = await attachment_totals(self._database)
-        there, missing, names = await self._look_at_files()
+        moving, left, unmovable = partition(await list_collections(self._database), options.exclude_collections)
+        excluded = ExcludedPages(self._database, options.exclude_paths)
+        found, unstorable = await asyncio.gather(
+            look_at_attachments(self._database, self._storage, excluded),
+            look_for_unstorable(self._database, [info.name for info in moving if info.kind != "view"]),
+        )
         facts = SourceFacts(
             version=self._version,
             active_users=await count_active_users(self._database),
             file_upload_type=config.file_upload_type,
-            attachment_bytes=announced,
-            with_attachments=files > 0,
+            attachment_bytes=(await attachment_totals(self._database))[1],
+            with_attachments=found.documents > 0,
             password_seed_fingerprint=config.password_seed_fingerprint,
             local_login_enabled=config.local_login_enabled,
             instance_id=self._instance_id,
@@ -108,21 +89,27 @@ class Preflight:
             feature_compatibility_version=await feature_compatibility(self._database),
             migrations=await read_migrations(self._database),
             unsupported_collections=tuple(UnsupportedCollection(info.name, info.kind) for info in unmovable),
-            missing_files=tuple(names),
-            missing_file_count=missing,
+            unstorable_count=unstorable[0],
+            unstorable_documents=tuple(unstorable[1]),
+            free_bytes=await database_free_bytes(self._database),
+            clock_difference=beyond(destination.transfer.now, asked, answered),
+            refused_bytes=line.refused_bytes,
+            **_sizes(moving),
+            **_about(found),
         )
         return Report(
             judgement=judge(facts, destination),
-            setup=self._setup(config, options, with_attachments=files > 0),
+            setup=self._setup(config, options),
             moving=tuple(moving),
             left=tuple(left),
-            files=files,
-            file_bytes=there,
-            missing_files=missing,
+            attachments=found,
+            line=line,
+            limit=options.bandwidth,
             destination=destination,
+            checked_at=answered.isoformat(timespec="seconds"),
         )
 
-    def _setup(self, config: InstanceConfig, options: PushOptions, *, with_attachments: bool) -> SetUp:
+    def _setup(self, config: InstanceConfig, options: PushOptions) -> SetUp:
         return SetUp(
             source=SourceInfo(
                 version=self._version,
@@ -132,41 +119,44 @@ class Preflight:
                 instance_id=self._instance_id,
             ),
             excluded_collections=tuple(sorted(set(options.exclude_collections))),
+            excluded_paths=normal_paths(options),
             with_attachments=True,
             upload_settings={
                 key: config.values[key] for key in UPLOAD_SETTING_KEYS if config.values.get(key) is not None
             },
         )
 
-    async def _look_at_files(self) -> tuple[int, int, list[str]]:
-        """Bytes of the files that are there, how many are not, and the names of the first of those."""
-        size = missing = 0
-        names: list[str] = []
-        paths: list[str] = []
 
-        async def look() -> None:
-            nonlocal size, missing
-            for path, found in zip(paths, await self._storage.stat_many(paths), strict=True):
-                if found is not None:
-                    size += found.size
-                    continue
-                missing += 1
-                if len(names) < SHOWN:
-                    names.append(path.partition("/")[2])
-            paths.clear()
+def normal_paths(options: PushOptions) -> tuple[str, ...]:
+    """The excluded page paths as they stand in a set-up. Raises PagePatternInvalid."""
+    return tuple(sorted({check_pattern(pattern) for pattern in options.exclude_paths}))
 
-        async for batch in self._database.raw_batches(
-            "attachments", batch_documents=PLAN_FILES, projection={"page": 1, "fileName": 1}
-        ):
-            for document in batch:
-                value = bson.decode(document, DECODED)
-                try:
-                    paths.append(attachment_path(value.get("fileName"), has_page=value.get("page") is not None))
-                except NameIllegal:
-                    missing += 1
-                    if len(names) < SHOWN:
-                        names.append(repr(value.get("fileName"))[:80])
-                if len(paths) >= PLAN_FILES:
-                    await look()
-        await look()
-        return size, missing, names[:SHOWN]
+
+def beyond(now: float | None, asked: datetime, answered: datetime) -> float:
+    """Seconds by which another clock is before the moment it was asked, or after that of its answer; else 0."""
+    if now is None:
+        return 0.0
+    return min(0.0, now - asked.timestamp()) + max(0.0, now - answered.timestamp())
+
+
+def _sizes(moving: list[CollectionInfo]) -> dict[str, Any]:
+    return {
+        "document_bytes": sum(info.bytes for info in moving),
+        "document_disk_bytes": sum(info.disk_bytes for info in moving),
+        "index_bytes": sum(info.index_bytes for info in moving),
+    }
+
+
+def _about(found: Attachments) -> dict[str, Any]:
+    return {
+        "missing_files": tuple(found.missing.names),
+        "missing_file_count": found.missing.count,
+        "illegal_names": tuple(found.illegal.names),
+        "illegal_name_count": found.illegal.count,
+        "duplicate_names": tuple(found.duplicates.names),
+        "duplicate_name_count": found.duplicates.count,
+        "orphans": tuple(found.orphans.names),
+        "orphan_count": found.orphans.count,
+        "orphan_bytes": found.orphans.bytes,
+        "file_bytes": found.moving.bytes,
+    }

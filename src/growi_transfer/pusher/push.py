@@ -57,6 +57,8 @@ class Totals:
 
     files: int = 0
     file_bytes: int = 0
+    skipped: int = 0
+    """Files that are known to stay behind."""
 
 
 class Push:
@@ -208,7 +210,7 @@ class Push:
             Planned(
                 documents=sum(collection.documents for collection in body.collections),
                 bytes=sum(collection.bytes for collection in body.collections) + self._totals.file_bytes,
-                files=self._totals.files,
+                files=self._totals.files + self._totals.skipped,
             ),
         )
 

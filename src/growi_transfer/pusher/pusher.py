@@ -18,8 +18,6 @@ from growi_transfer.ledger.life import Life, require
 from growi_transfer.mongo.client import Database
 from growi_transfer.mongo.collections import list_collections
 from growi_transfer.protocol.errors import (
-    Blocked,
-    Incompatible,
     PeerRefused,
     SetupDiffers,
     StateConflict,
@@ -32,12 +30,15 @@ from growi_transfer.protocol.machine import FINISHED, Event, Position, State, ad
 from growi_transfer.protocol.progress import Notice, Planned, WarningRaised, to_json
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.pusher.catalogue import partition
+from growi_transfer.pusher.consent import LastReport, refuse_other_exclusions, refuse_unaccepted, unaccepted
 from growi_transfer.pusher.export import export_archive
+from growi_transfer.pusher.growi_export import GrowiExporter
 from growi_transfer.pusher.job import PushJob, options_of
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.pusher.ordered import Owners, ordered
 from growi_transfer.pusher.peer import Peer
-from growi_transfer.pusher.preflight import Preflight, Report
+from growi_transfer.pusher.plan import Report
+from growi_transfer.pusher.preflight import Preflight
 from growi_transfer.storage.base import Storage
 
 _log = structlog.get_logger(__name__)
@@ -93,6 +94,7 @@ class Pusher:
         keys: KeyStore,
         open_peer: OpenPeer,
         owners: Owners,
+        growi_exporter: GrowiExporter,
         clock: Callable[[], datetime],
     ) -> None:
         self.owners = owners
@@ -104,7 +106,9 @@ class Pusher:
         self._preflight = preflight
         self._keys = keys
         self._open_peer = open_peer
+        self._growi_exporter = growi_exporter
         self._clock = clock
+        self._seen = LastReport()
         self._runner: JobRunner | None = None
 
     def use(self, runner: JobRunner) -> None:
@@ -128,10 +132,16 @@ class Pusher:
 
     async def _report(self, key_string: str, options: PushOptions) -> Report:
         async with self._open_peer(key_string, 0) as peer:
-            info = await peer.growi_info()
-        if info.transfer is None:
-            raise Incompatible("The destination is a GROWI without growi-transfer; run growi-transfer beside it.")
-        return await self._preflight.run(info, options)
+            report = await self._preflight.run(peer, options)
+        self._seen.keep(key_string, options, report, self._clock())
+        return report
+
+    async def _report_to_start(self, key_string: str, options: PushOptions) -> Report:
+        """What the operator has just seen and agreed to, or a new look when there is nothing to go on with."""
+        seen = self._seen.take(key_string, options, self._clock())
+        if seen is not None and not unaccepted(seen, options):
+            return seen
+        return await self._report(key_string, options)
 
     # starting and going on
 
@@ -145,8 +155,8 @@ class Pusher:
         row = await self._ledger.get_transfer(Role.PUSHER, transfer_id)
         if row is not None:
             return await self._go_on(row, key_string, options)
-        report = await self._report(key_string, options)
-        _check(report, options)
+        report = await self._report_to_start(key_string, options)
+        refuse_unaccepted(report, options)
         now = self._clock()
         row = await self._ledger.create_transfer(
             TransferRow(
@@ -158,7 +168,8 @@ class Pusher:
                 updated_at=now,
                 facts={
                     "options": asdict(options),
-                    "totals": {"files": report.files - report.missing_files, "file_bytes": report.file_bytes},
+                    "totals": report.totals(),
+                    "plan": report.plan(),
                     "warnings": [finding.to_json() for finding in report.judgement.warnings],
                     "accepted_warnings": self._accepted(report.judgement.to_json()["warnings"], (), options),
                 },
@@ -169,10 +180,9 @@ class Pusher:
         for finding in report.judgement.warnings:
             notice = Notice(finding.code, finding.message, dict(finding.details))
             self.board.apply(Role.PUSHER, transfer_id, WarningRaised(notice))
-        documents = sum(info.documents for info in report.moving)
-        size = sum(info.bytes for info in report.moving) + report.file_bytes
-        files = report.files - report.missing_files
-        self.board.apply(Role.PUSHER, transfer_id, Planned(documents=documents, bytes=size, files=files))
+        size = report.document_bytes + report.attachments.moving.bytes
+        planned = Planned(documents=report.documents, bytes=size, files=report.attachments.documents)
+        self.board.apply(Role.PUSHER, transfer_id, planned)
         await self.runner.start(transfer_id)
         return transfer_id
 
@@ -181,12 +191,7 @@ class Pusher:
             raise StateConflict("This transfer was cancelled. Ask the destination for a new key.", state="cancelled")
         if row.position.state in FINISHED:
             return row.id
-        wanted = sorted(set(options.exclude_collections))
-        if list(row.setup["excluded_collections"]) != wanted:
-            raise SetupDiffers(
-                "The transfer was begun with other exclusions; go on with the same ones, or cancel it.",
-                different=["excluded_collections"],
-            )
+        refuse_other_exclusions(row.setup, options)
         self._keys.keep_key(row.id, key_string)
         warnings, before = row.facts.get("warnings", []), row.facts.get("accepted_warnings", [])
         accepted = self._accepted(warnings, before, options)
@@ -372,6 +377,10 @@ class Pusher:
             created_at=self._clock().isoformat(),
         )
 
+    async def export_growi_archive(self, path: Path, *, exclude_collections: Sequence[str] = ()) -> dict[str, Any]:
+        """Write the database to a new file that GROWI's own importer takes (see `pusher.growi_export`)."""
+        return await self._growi_exporter.run(path, exclude_collections=exclude_collections)
+
     async def go_on_with_all(self) -> None:
         """At the start of a server: go on with every transfer that was interrupted while it ran."""
         for row in await self._ledger.list_transfers(Role.PUSHER):
@@ -391,18 +400,3 @@ class Pusher:
                     _log.warning("transfer_not_resumed", transfer=row.id, code=code_of(error))
                 else:
                     _log.info("transfer_resumed", transfer=row.id)
-
-
-def _check(report: Report, options: PushOptions) -> None:
-    judgement = report.judgement
-    if judgement.blockers:
-        raise Blocked(
-            judgement.reason or "The transfer cannot be made.",
-            blockers=[finding.to_json() for finding in judgement.blockers],
-        )
-    open_warnings = () if options.accept_all else judgement.unaccepted(options.accept_warnings)
-    if open_warnings:
-        raise Blocked(
-            "Warnings need consent: " + ", ".join(finding.code for finding in open_warnings),
-            warnings=[finding.to_json() for finding in open_warnings],
-        )

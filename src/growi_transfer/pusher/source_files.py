@@ -13,9 +13,11 @@ from growi_transfer.mongo.client import DECODED, Database
 from growi_transfer.protocol.errors import FileNotFound, NameIllegal, TransferError
 from growi_transfer.protocol.names import attachment_path
 from growi_transfer.protocol.wire import PLAN_FILES, AttachmentFile
+from growi_transfer.pusher.excluded_pages import ExcludedPages
 from growi_transfer.storage.base import Storage
 
 _FIELDS = {"_id": 1, "page": 1, "fileName": 1, "fileFormat": 1, "originalName": 1}
+_THERE = (ItemState.STORED, ItemState.VERIFIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +27,21 @@ class Source:
     row: FileRow
     file: AttachmentFile | None
     error: TransferError | None = None
+    excluded: bool = False
+    """The operator left its page out: the file stays behind."""
 
 
 class SourceFiles:
     """Reads the attachment documents of one source over a cursor, a page at a time."""
 
-    def __init__(self, database: Database, storage: Storage, ledger: Ledger, transfer_id: str) -> None:
+    def __init__(
+        self, database: Database, storage: Storage, ledger: Ledger, transfer_id: str, excluded: ExcludedPages
+    ) -> None:
         self._database = database
         self._storage = storage
         self._ledger = ledger
         self._transfer_id = transfer_id
+        self._excluded = excluded
 
     async def pages(self) -> AsyncIterator[list[Source]]:
         """Every attachment, in `_id` order, with the row it has or gets; at most PLAN_FILES at a time."""
@@ -52,7 +59,8 @@ class SourceFiles:
         known = await self._ledger.get_files(
             Role.PUSHER, self._transfer_id, [str(document["_id"]) for document in documents]
         )
-        sources = [self._source(document, known.get(str(document["_id"]))) for document in documents]
+        left_out = await self._excluded.among(documents)
+        sources = [self._source(document, known.get(str(document["_id"])), left_out) for document in documents]
         there = await self._storage.stat_many([source.row.path for source in sources if source.file is not None])
         sizes = iter(there)
         result: list[Source] = []
@@ -61,14 +69,15 @@ class SourceFiles:
                 result.append(source)
                 continue
             found = next(sizes)
-            if found is None:
+            if found is None and not source.excluded:
                 result.append(replace(source, error=FileNotFound("The source has no file for this attachment.")))
                 continue
-            row = replace(source.row, size=found.size)
-            result.append(Source(row, source.file.model_copy(update={"size": found.size})))
+            size = found.size if found is not None else 0
+            file = source.file.model_copy(update={"size": size})
+            result.append(replace(source, row=replace(source.row, size=size), file=file))
         return result
 
-    def _source(self, document: dict[str, Any], known: FileRow | None) -> Source:
+    def _source(self, document: dict[str, Any], known: FileRow | None, left_out: set[bson.ObjectId]) -> Source:
         attachment_id = str(document["_id"])
         has_page = document.get("page") is not None
         name = document.get("fileName")
@@ -80,10 +89,11 @@ class SourceFiles:
             size=0,
             state=ItemState.PENDING,
         )
+        excluded = _stays(document, left_out, row)
         try:
             path = attachment_path(name, has_page=has_page)
         except NameIllegal as error:
-            return Source(replace(row, path=repr(name)[:300]), None, error)
+            return Source(replace(row, path=repr(name)[:300]), None, error, excluded)
         file = AttachmentFile.model_construct(
             id=attachment_id,
             file_name=str(name),
@@ -95,4 +105,10 @@ class SourceFiles:
         )
         if known is not None and known.path != path:
             row = replace(row, state=ItemState.PENDING)
-        return Source(replace(row, path=path), file)
+        return Source(replace(row, path=path), file, excluded=excluded)
+
+
+def _stays(document: dict[str, Any], left_out: set[bson.ObjectId], row: FileRow) -> bool:
+    """Whether the file is left out; one that is over there already, because its page was elsewhere, is not."""
+    page = document.get("page")
+    return isinstance(page, bson.ObjectId) and page in left_out and row.state not in _THERE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,21 +94,44 @@ async def import_archive(receiver: Receiver, path: Path, transfer_id: str, *, co
             files_total=len(archive.contents.files),
             file_bytes_total=sum(entry.size for entry in archive.contents.files.values()),
         )
-        await receiver.put_transfer(transfer_id, body, key_id=None, epoch=0)
-        try:
-            proofs = [
-                await _collection(receiver, archive, transfer_id, number, one)
-                for number, one in enumerate(collections)
-                if one.kind != "view"
-            ]
-            files = await _files(receiver, archive, transfer_id)
-            await _prove(receiver, transfer_id, proofs, files)
-            if not commit:
-                return await receiver.transfer(transfer_id)
-            return await receiver.commit(transfer_id, epoch=None)
-        except BaseException:
-            await asyncio.shield(_undo(receiver, transfer_id))
-            raise
+        by_name = {one.name: one for one in collections}
+        return await bring_in(
+            receiver,
+            transfer_id,
+            body,
+            lambda name: archive.documents(by_name[name]),
+            lambda: _files(receiver, archive, transfer_id),
+            commit=commit,
+        )
+
+
+async def bring_in(
+    receiver: Receiver,
+    transfer_id: str,
+    body: PutTransfer,
+    documents: Callable[[str], AsyncIterator[Sequence[bytes | memoryview]]],
+    files: Callable[[], Awaitable[int]],
+    *,
+    commit: bool,
+) -> dict[str, Any]:
+    """Stage the documents of every collection of `body`, send the files (`files` says how many), prove and commit.
+
+    On any error the destination is left as it was.
+    """
+    await receiver.put_transfer(transfer_id, body, key_id=None, epoch=0)
+    try:
+        proofs = [
+            await _collection(receiver, documents(one.name), transfer_id, one)
+            for one in body.collections
+            if one.kind != "view"
+        ]
+        await _prove(receiver, transfer_id, proofs, await files())
+        if not commit:
+            return await receiver.transfer(transfer_id)
+        return await receiver.commit(transfer_id, epoch=None)
+    except BaseException:
+        await asyncio.shield(_undo(receiver, transfer_id))
+        raise
 
 
 async def _undo(receiver: Receiver, transfer_id: str) -> None:
@@ -137,12 +160,12 @@ def _kind(one: ArchivedCollection) -> Any:
 
 
 async def _collection(
-    receiver: Receiver, archive: ArchiveReader, transfer_id: str, number: int, one: ArchivedCollection
+    receiver: Receiver, batches: AsyncIterator[Sequence[bytes | memoryview]], transfer_id: str, one: Collection
 ) -> CollectionProof:
     ordered = one.kind == "capped"
     digests: list[bytes] = []
     documents = volume = 0
-    async for batch in archive.documents(one):
+    async for batch in batches:
         raw = [bytes(document if ordered else id_first(document)) for document in batch]
         digest = await asyncio.to_thread(ordered_digest if ordered else set_digest, raw)
         await receiver.append(transfer_id, one.name, volume, raw, digest)
@@ -150,7 +173,7 @@ async def _collection(
         documents += len(raw)
         volume += 1
         del raw, batch
-    return CollectionProof(number=number, documents=documents, digest=combine(digests).hex())
+    return CollectionProof(number=one.number, documents=documents, digest=combine(digests).hex())
 
 
 async def _files(receiver: Receiver, archive: ArchiveReader, transfer_id: str) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from growi_transfer.mongo.client import Database
+from growi_transfer.mongo.inspection import database_free_bytes
 from growi_transfer.mongo.wiki import (
+    attachment_totals,
     count_loginable_admins,
     count_wiki,
     feature_compatibility,
@@ -19,7 +22,7 @@ from growi_transfer.protocol.growi_config import merge
 from growi_transfer.protocol.growi_info import AttachmentInfo, DestinationCounts, GrowiInfo, TransferBlock
 from growi_transfer.storage.base import Storage
 
-FEATURES = ("volumes", "bundles", "resumable_uploads", "rollback", "archive_import")
+FEATURES = ("volumes", "bundles", "resumable_uploads", "rollback", "archive_import", "preflight_probe")
 
 
 class InstanceInfo:
@@ -33,12 +36,14 @@ class InstanceInfo:
         environment: Mapping[str, str],
         version: str | None,
         instance_id: str,
+        clock: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._storage = storage
         self._environment = environment
         self._version = version
         self._instance_id = instance_id
+        self._clock = clock
 
     async def __call__(self) -> dict[str, Any]:
         """The `growiInfo` document, without its envelope."""
@@ -75,6 +80,9 @@ class InstanceInfo:
                 feature_compatibility_version=await feature_compatibility(self._database),
                 migrations=await read_migrations(self._database),
                 free_bytes=await self._free_bytes(),
+                database_free_bytes=await database_free_bytes(self._database),
+                attachment_bytes=(await attachment_totals(self._database))[1],
+                now=self._clock().timestamp(),
             ),
         )
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from growi_transfer.archive.growi_archive import is_growi_archive
 from growi_transfer.ledger.base import ItemState, Ledger, Role, TransferRow
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import require
@@ -28,6 +29,7 @@ from growi_transfer.protocol.wire import AttachmentFile, PlanPage, PutTransfer, 
 from growi_transfer.receiver.archive_import import import_archive
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.endings import Endings
+from growi_transfer.receiver.growi_import import import_growi_archive
 from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.in_flight import InFlight
 from growi_transfer.receiver.keys import Keys
@@ -64,6 +66,7 @@ class Receiver:
         storage: Storage,
         new_id: Callable[[], str],
         instance_id: str,
+        growi_version: str | None,
     ) -> None:
         self.keys = keys
         self._database = database
@@ -78,6 +81,7 @@ class Receiver:
         self._storage = storage
         self._new_id = new_id
         self._instance_id = instance_id
+        self._growi_version = growi_version
         self._endings = endings
         self._work = work
         self._in_flight = in_flight
@@ -302,7 +306,12 @@ class Receiver:
         await self._transfers.admit(transfer_id, epoch)
 
     async def import_archive(self, path: Path) -> dict[str, Any]:
-        """Bring a whole archive in: stage, verify, commit (see `receiver.archive_import`)."""
+        """Bring a whole archive in, ours or GROWI's: stage, verify, commit.
+
+        See `receiver.archive_import` and `receiver.growi_import`.
+        """
+        if await is_growi_archive(path):
+            return await import_growi_archive(self, self._database, path, self._new_id(), version=self._growi_version)
         return await import_archive(self, path, self._new_id())
 
     def files(self) -> AsyncIterator[list[StoredFile]]:

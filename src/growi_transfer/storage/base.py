@@ -27,6 +27,8 @@ class Features:
     """GROWI's word for it: `local`, `gridfs` (GROWI_TRANSFER and GROWI both write `mongodb` for it too), `memory`."""
     durable: bool = True
     """Whether a finished write survives a power cut."""
+    has_folders: bool = True
+    """Whether `attachment/x` and `user/x` are two files. In GridFS they are one, and listed as `attachment/x`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from growi_transfer.ledger.base import KeyRow
 from growi_transfer.protocol.errors import InvalidRequest
 from growi_transfer.protocol.names import check_collection
-from growi_transfer.protocol.wire import JSON_LIMIT, VOLUME_LIMIT, PutTransfer, Verify
+from growi_transfer.protocol.wire import JSON_LIMIT, PROBE_LIMIT, VOLUME_LIMIT, PutTransfer, Verify
 from growi_transfer.storage.base import StoredFile
 from growi_transfer.web.auth import epoch_of, guard_of, services_of
 from growi_transfer.web.requests import SMALL_JSON, GenerateKey, Nothing, api, json_body, transfer_id_of
@@ -51,6 +51,13 @@ async def growi_info(request: Request) -> Response:
     guard = guard_of(request)
     await guard.key(request)
     return JSONResponse({"growiInfo": await guard.receiver().growi_info()})
+
+
+async def preflight_probe(request: Request) -> Response:
+    """Count what is sent and throw it away: the source measures the line."""
+    guard = guard_of(request)
+    await guard.key(request)
+    return JSONResponse({"bytes": len(await read_body(request, PROBE_LIMIT))})
 
 
 async def keep_alive(request: Request) -> Response:
@@ -167,6 +174,7 @@ ROUTES = [
     api("GET", "/keys", list_keys),
     api("DELETE", "/keys/{key_id}", revoke_key),
     api("GET", "/growi-info", growi_info),
+    api("POST", "/preflight-probe", preflight_probe),
     api("POST", "/keep-alive", keep_alive),
     api("GET", "/files", files),
     api("POST", "/mongo", import_archive),

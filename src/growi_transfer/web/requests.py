@@ -16,7 +16,8 @@ from starlette.routing import Route
 
 from growi_transfer.protocol.errors import InvalidRequest, SiteUrlInvalid
 from growi_transfer.protocol.names import check_transfer_id
-from growi_transfer.protocol.wire import PREFIX, Shape, Text, parse
+from growi_transfer.protocol.page_paths import PATTERNS
+from growi_transfer.protocol.wire import PREFIX, PagePattern, Shape, Text, parse
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.web.uploads import read_body
 
@@ -66,6 +67,7 @@ class Options(Shape):
     bandwidth_bytes_per_second: Bandwidth | None = None
     deflate: bool | None = None
     exclude_collections: tuple[Text, ...] = ()
+    exclude_paths: Annotated[tuple[PagePattern, ...], Field(max_length=PATTERNS)] = ()
     accept_warnings: tuple[Text, ...] = ()
     accept_all_warnings: bool = False
     commit: bool = True
@@ -119,6 +121,7 @@ class Push(Shape):
             bandwidth=self.options.bandwidth_bytes_per_second,
             deflate=self.options.deflate,
             exclude_collections=tuple(sorted(excluded)),
+            exclude_paths=self.options.exclude_paths,
             accept_warnings=self.options.accept_warnings,
             accept_all=self.options.accept_all_warnings,
             commit=self.options.commit,

@@ -23,7 +23,8 @@ from tests.fakes.archives import (
 
 from growi_transfer.archive.layout import ArchiveManifest
 from growi_transfer.archive.sink import FileSink, new_file
-from growi_transfer.archive.writer import SMALL_ENTRY, ArchiveWriter
+from growi_transfer.archive.writer import ArchiveWriter
+from growi_transfer.archive.zip_writer import SMALL_ENTRY
 from growi_transfer.protocol.errors import (
     ArchiveInvalid,
     ArchiveTooLarge,

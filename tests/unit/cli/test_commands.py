@@ -235,6 +235,16 @@ def test_export_asks_the_source_role(wiki: Wiki, tmp_path: Path, capsys: pytest.
     assert not wiki.serving
 
 
+def test_export_in_growis_own_format(wiki: Wiki, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "wiki.growi.zip"
+    assert wiki.run("export", str(file), "--format", "growi", "--exclude-collection", "comments") == 0
+    assert wiki.pusher.calls == [("export_growi_archive", {"path": file, "exclude_collections": ("comments",)})]
+    shown = capsys.readouterr()
+    assert shown.out == f"{file}: 3 collections, 10 documents, 2.0 KiB.\n"
+    assert "GROWI never exports: sessions." in shown.err
+    assert wiki.run("export", str(file), "--format", "xml", "--force") == 2
+
+
 def test_export_does_not_replace_a_file_unasked(wiki: Wiki, tmp_path: Path) -> None:
     file = tmp_path / "wiki.zip"
     file.write_bytes(b"precious")

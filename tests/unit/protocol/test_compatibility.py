@@ -283,7 +283,7 @@ def test_files_that_are_missing_are_named() -> None:
     assert one.details == {"count": 1, "files": ["a.png"]}
     many = warning(replace(SOURCE, missing_file_count=30, missing_files=tuple(f"{n}.png" for n in range(30))))
     assert many.message.startswith("30 attachments of the source have no file")
-    assert many.message.endswith("19.png, ...")
+    assert many.message.endswith("skipped: 0.png, 1.png, 2.png, ...")
     assert many.details["count"] == 30
     assert len(many.details["files"]) == 20
 
@@ -294,11 +294,89 @@ def test_migrations_that_differ() -> None:
     assert finding.details == {"missing": ["2.js"], "ahead": ["3.js", "4.js"]}
 
 
-def test_space_that_is_low() -> None:
-    finding = warning(SOURCE, block(free_bytes=3019))
-    assert finding.code == "destination_space_low"
-    assert finding.message == "The attachments have 3,020 bytes, and the destination's storage has 3,019 bytes free."
-    assert judge(SOURCE, block(free_bytes=3020)).warnings == ()
+def codes(source: SourceFacts, destination: GrowiInfo) -> list[str]:
+    judgement = judge(source, destination)
+    return [finding.code for finding in (*judgement.blockers, *judgement.warnings)]
+
+
+HEAVY = replace(SOURCE, document_bytes=3000, document_disk_bytes=1000, index_bytes=500, file_bytes=10_000)
+
+
+def with_space(files: int | None, database: int | None, stored: int = 0, kind: str = "local") -> GrowiInfo:
+    there = block(free_bytes=files, database_free_bytes=database, attachment_bytes=stored)
+    return there.model_copy(update=storage(kind))
+
+
+FAR = 1 << 40
+"""Free on another disk."""
+
+
+@pytest.mark.parametrize(
+    ("files", "database", "stored", "expected"),
+    [
+        (FAR, 1499, 0, ["destination_space_insufficient"]),
+        (FAR, 1500, 0, ["destination_space_low"]),
+        (FAR, 3849, 0, ["destination_space_low"]),
+        (FAR, 3850, 0, []),
+        (9_999, FAR, 0, ["destination_space_insufficient"]),
+        (10_999, FAR, 0, ["destination_space_low"]),
+        (11_000, FAR, 0, []),
+        (0, FAR, 10_000, ["destination_space_low"]),
+        (0, FAR, 9_999, ["destination_space_insufficient"]),
+        (None, 1499, 0, ["destination_space_insufficient"]),
+        (9_999, None, 0, ["destination_space_insufficient"]),
+        (None, None, 0, []),
+    ],
+)
+def test_space_by_disk(files: int | None, database: int | None, stored: int, expected: list[str]) -> None:
+    assert codes(HEAVY, with_space(files, database, stored)) == expected
+
+
+def test_one_disk_has_to_hold_both() -> None:
+    (finding,) = judge(HEAVY, with_space(11_499, 11_499)).blockers
+    assert finding.details == {"what": "database and attachments", "required": 11_500, "free": 11_499}
+    assert codes(HEAVY, with_space(11_500, 11_500)) == ["destination_space_low"]
+    # GridFS is in the database, whatever else is said to be free.
+    assert codes(HEAVY, with_space(FAR, 11_499, kind="gridfs")) == ["destination_space_insufficient"]
+    assert codes(HEAVY, with_space(FAR, FAR, kind="gridfs")) == []
+
+
+def test_the_sources_own_disk() -> None:
+    assert codes(replace(SOURCE, free_bytes=(256 << 20) - 1), DESTINATION) == ["source_space_low"]
+    assert codes(replace(SOURCE, free_bytes=256 << 20), DESTINATION) == []
+
+
+@pytest.mark.parametrize(("seconds", "word"), [(61.0, "ahead of"), (-3600.0, "behind")])
+def test_clocks_that_differ(seconds: float, word: str) -> None:
+    finding = warning(replace(SOURCE, clock_difference=seconds))
+    assert (finding.code, finding.details) == ("clock_difference", {"seconds": seconds})
+    assert word in finding.message
+    assert codes(replace(SOURCE, clock_difference=seconds / abs(seconds) * 60), DESTINATION) == []
+
+
+def test_a_proxy_that_refuses_large_bodies() -> None:
+    finding = warning(replace(SOURCE, refused_bytes=8 << 20))
+    assert (finding.code, finding.details) == ("line_refuses_large_bodies", {"bytes": 8 << 20})
+
+
+def test_what_does_not_fit_together_in_the_storage() -> None:
+    source = replace(
+        SOURCE,
+        duplicate_names=("a.png",),
+        duplicate_name_count=1,
+        illegal_names=("'..'", "'x:y'"),
+        illegal_name_count=2,
+        orphans=tuple(f"attachment/{number}" for number in range(20)),
+        orphan_count=2000,
+        orphan_bytes=5000,
+    )
+    told = {finding.code: finding for finding in judge(source, DESTINATION).warnings}
+    assert told["attachment_name_duplicate"].details == {"count": 1, "files": ["a.png"]}
+    assert told["name_illegal"].details["count"] == 2
+    assert "2,000 files of 5,000 bytes" in told["file_without_attachment"].message
+    assert told["file_without_attachment"].details["count"] == 2000
+    assert len(told["file_without_attachment"].details["files"]) == 20
+    assert set(told) == {"attachment_name_duplicate", "name_illegal", "file_without_attachment"}
 
 
 def test_an_older_server_hides_its_older_compatibility_version() -> None:

@@ -90,6 +90,12 @@ class Incompatible(Conflict):
     code = "growi_incompatible_to_transfer"
 
 
+class VersionIncompatible(Conflict):
+    """The archive is of another version of GROWI than this wiki."""
+
+    code = "version_incompatible"
+
+
 class CommitFailed(Conflict):
     """The commit could not be done and was undone; the destination shows its former data."""
 

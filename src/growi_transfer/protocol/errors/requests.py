@@ -86,6 +86,12 @@ class CollectionKindUnsupported(InvalidRequest):
     code = "collection_kind_unsupported"
 
 
+class PagePatternInvalid(InvalidRequest):
+    """A pattern of page paths begins with a slash and has no empty segment."""
+
+    code = "page_pattern_invalid"
+
+
 class SettingInvalid(InvalidRequest):
     """A setting is unknown or has a wrong value."""
 
