@@ -8,7 +8,7 @@ result is judged after every transfer, outside of the measured time.
 from __future__ import annotations
 
 import os
-import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +169,7 @@ class Bench:
         _settle(pair)
         seconds, durable = peers.copy_files(program, pair.source.uploads, target)
         arrived = sum(path.is_file() for path in target.rglob("*"))
-        shutil.rmtree(target)
+        _put_aside(target)
         if arrived != files:
             raise OperatorFault(f"{program} copied {arrived:,} of {files:,} files.")
         self._say(f"  {program}: {seconds:.2f} s, on the disk after {durable:.2f} s")
@@ -212,8 +212,21 @@ def _clear(pair: Pair) -> None:
     with MongoClient[dict[str, Any]](pair.source.mongod.uri) as client:
         for name in client[DATABASE].list_collection_names(filter={"name": {"$regex": "^growi_transfer_"}}):
             client[DATABASE].drop_collection(name)
-    shutil.rmtree(pair.destination.uploads, ignore_errors=True)
+    _put_aside(pair.destination.uploads)
     pair.destination.uploads.mkdir()
+
+
+def _put_aside(folder: Path) -> None:
+    """Take a folder away without deleting anything: its files are emptied and stay until the bench ends.
+
+    ext4 does not use the inodes of deleted files again for some minutes and looks each of them up for every new file
+    nearby. Measured: after 3,000 deletions a new file cost 0.7 ms of processor time instead of 0.02 ms, so each
+    measurement made the ones after it slower, ours and the peers' alike.
+    """
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            os.truncate(path, 0)
+    folder.rename(folder.with_name(f"{folder.name}-{time.monotonic_ns()}"))
 
 
 def _settle(pair: Pair) -> None:
