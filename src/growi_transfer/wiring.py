@@ -40,6 +40,7 @@ from growi_transfer.pusher.gate import Gate
 from growi_transfer.pusher.growi_export import GrowiExporter
 from growi_transfer.pusher.job import PushJob, options_of, setup_of
 from growi_transfer.pusher.link import Link
+from growi_transfer.pusher.outage import DESTINATION_AWAY, SOURCE_AWAY, Outage
 from growi_transfer.pusher.peer import Peer, open_peer
 from growi_transfer.pusher.preflight import Preflight
 from growi_transfer.pusher.push import Push, Totals
@@ -345,6 +346,16 @@ async def _overtake(ledger: Ledger, peer: Peer, transfer_id: str, epoch: int) ->
         await ledger.set_epoch(Role.PUSHER, transfer_id, known + 1)
 
 
+def _retries(board: ProgressBoard, transfer_id: str, patience: float) -> tuple[Retry, Retry]:
+    """How requests to the destination are tried again, and readings of the source. Both are counted together."""
+    retry = Retry(asyncio.sleep, patience=patience)
+    source = Retry(asyncio.sleep, patience=patience, by_kind=retry.by_kind)
+    for one, code, side in ((retry, DESTINATION_AWAY, "The destination"), (source, SOURCE_AWAY, "The source")):
+        outage = Outage(board, transfer_id, code, side, patience)
+        one.on_away, one.on_back = outage.away, outage.back
+    return retry, source
+
+
 @asynccontextmanager
 async def _push_job(
     parts: _Parts, life: Life, peer_for: Callable[..., Any], transfer_id: str, epoch: int
@@ -354,7 +365,7 @@ async def _push_job(
     key = parts.files.key(transfer_id)
     volumes, attachments = Gate(options.volumes), Gate(options.attachments)
     bandwidth = BandwidthLimiter(options.bandwidth)
-    retry = Retry(asyncio.sleep)
+    retry, source = _retries(parts.board, transfer_id, options.patience)
     async with peer_for(key or "", epoch, bandwidth) as peer:
         await _overtake(parts.ledger, peer, transfer_id, epoch)
         push = Push(
@@ -398,7 +409,7 @@ async def _push_job(
             measure(parts.board, transfer_id, volumes, attachments, retry.by_kind, asyncio.sleep)
         )
         try:
-            yield PushJob(push, volumes, attachments, bandwidth)
+            yield PushJob(push, volumes, attachments, bandwidth, source=source, look=lambda: life.get(transfer_id))
         finally:
             measuring.cancel()
             await asyncio.gather(measuring, return_exceptions=True)

@@ -241,7 +241,7 @@ async def test_an_answer_that_is_not_that_of_a_commit(pair: Pair, monkeypatch: p
 
     with monkeypatch.context() as patch:
         patch.setattr(Peer, "commit", commit)
-        row = await pair.push()
+        row = await pair.push(patience=1)
     assert row.position.state is State.COMMITTING
     assert row.facts["error"]["code"] == PeerUnavailable.code
     await pusher_of(pair).resume(row.id, None)

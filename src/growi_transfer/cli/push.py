@@ -66,6 +66,16 @@ def push(
             "--bandwidth", metavar="SIZE", help="At most so many bytes per second: 500K, 20M.", show_default=False
         ),
     ] = None,
+    patience: Annotated[
+        float,
+        typer.Option(
+            "--patience",
+            metavar="SECONDS",
+            min=0,
+            max=86400,
+            help="How long either side may be away before the transfer stops; the same key goes on.",
+        ),
+    ] = _DEFAULT.patience,
     json: Annotated[bool, typer.Option("--json", help="One JSON value a line; the last one is the result.")] = False,
 ) -> None:
     """Send this wiki to the one that issued the transfer key.
@@ -91,6 +101,7 @@ def push(
         accept_warnings=tuple(accept or ()),
         accept_all=yes,
         commit=commit,
+        patience=patience,
     )
     settings = session.settings()
     given = settings.transfer_key.get_secret_value() if settings.transfer_key else None

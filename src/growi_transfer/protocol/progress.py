@@ -165,6 +165,13 @@ class WarningRaised:
 
 
 @dataclass(frozen=True, slots=True)
+class WarningLifted:
+    """What a warning told is no longer so."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class RateMeasured:
     bytes_per_second: float
     files_per_second: float
@@ -198,6 +205,7 @@ ProgressEvent = (
     | ItemFailed
     | ItemRecovered
     | WarningRaised
+    | WarningLifted
     | RateMeasured
     | ActivityMeasured
     | Noted
@@ -276,6 +284,8 @@ def apply(snapshot: Snapshot, event: ProgressEvent) -> Snapshot:
                 snapshot,
                 warnings=(*(known for known in snapshot.warnings if known.code != warning.code), warning),
             )
+        case WarningLifted(code):
+            return replace(snapshot, warnings=tuple(known for known in snapshot.warnings if known.code != code))
         case RateMeasured(size_rate, files_rate, documents_rate):
             return replace(
                 snapshot,

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import suppress
 
 
 class Gate:
     """Like a semaphore, with a `limit` that may be raised or lowered at any time.
 
-    Lowering it interrupts nothing: no further request begins until enough have ended. Waiters go in order.
+    Lowering it interrupts nothing: no further request begins until enough have ended. Waiters go in order. With a
+    `budget` the bytes in flight are bounded too; one request always passes, however large it is.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, budget: int | None = None) -> None:
         self._limit = max(1, limit)
+        self._budget = budget
+        self._bytes = 0
         self._in_flight = 0
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[tuple[asyncio.Future[None], int]] = deque()
+        self.waited = 0
+        """How many requests had to wait for a place."""
 
     @property
     def limit(self) -> int:
@@ -39,39 +43,43 @@ class Gate:
         """Requests that wait for a place now."""
         return len(self._waiters)
 
-    async def acquire(self) -> None:
-        """Wait for a place and take it."""
-        if self._in_flight < self._limit and not self._waiters:
-            self._in_flight += 1
+    async def acquire(self, size: int = 0) -> None:
+        """Wait for a place for `size` bytes and take it."""
+        if not self._waiters and self._has_room(size):
+            self._take(size)
             return
+        self.waited += 1
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiters.append((waiter, size))
         try:
             await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled():
-                self.release()  # the place came together with the cancellation
+                self.release(size)  # the place came together with the cancellation
             else:
-                self._waiters.remove(waiter)
+                with suppress(ValueError):  # it may have been passed over already
+                    self._waiters.remove((waiter, size))
+                self._wake()
             raise
 
-    def release(self) -> None:
+    def release(self, size: int = 0) -> None:
         """Give the place back."""
         self._in_flight -= 1
+        self._bytes -= size
         self._wake()
 
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Hold a place for a while."""
-        await self.acquire()
-        try:
-            yield
-        finally:
-            self.release()
+    def _has_room(self, size: int) -> bool:
+        if self._in_flight >= self._limit:
+            return False
+        return self._budget is None or not self._in_flight or self._bytes + size <= self._budget
+
+    def _take(self, size: int) -> None:
+        self._in_flight += 1
+        self._bytes += size
 
     def _wake(self) -> None:
-        while self._waiters and self._in_flight < self._limit:
-            waiter = self._waiters.popleft()
+        while self._waiters and self._has_room(self._waiters[0][1]):
+            waiter, size = self._waiters.popleft()
             if not waiter.done():
-                self._in_flight += 1
+                self._take(size)
                 waiter.set_result(None)

@@ -2,31 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
 
 import orjson
 
 from growi_transfer.ledger.base import TransferRow
+from growi_transfer.protocol.errors import DatabaseUnavailable
 from growi_transfer.protocol.wire import SetUp
 from growi_transfer.pusher.bandwidth import BandwidthLimiter
 from growi_transfer.pusher.gate import Gate
 from growi_transfer.pusher.options import PushOptions
-from growi_transfer.pusher.push import Push
+from growi_transfer.pusher.retry import Retry
+
+_RUNS = 8
+"""Runs in a row, each ended by the source's database within the time of patience: it is there, and something else is
+wrong with it."""
+
+
+class Run(Protocol):
+    async def run(self) -> None:
+        """Go on from whatever state things are in. Raises TransferError; may be called again."""
 
 
 class PushJob:
-    """A `Push` with its gates and its bandwidth limiter."""
+    """A `Push` with its gates and its bandwidth limiter.
 
-    def __init__(self, push: Push, volumes: Gate, attachments: Gate, bandwidth: BandwidthLimiter) -> None:
+    `source` is asked for patience when the source's own database (which the ledger lives in too) goes away; `look`
+    raises DatabaseUnavailable while it is.
+    """
+
+    def __init__(
+        self,
+        push: Run,
+        volumes: Gate,
+        attachments: Gate,
+        bandwidth: BandwidthLimiter,
+        *,
+        source: Retry,
+        look: Callable[[], Awaitable[object]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._push = push
         self._volumes = volumes
         self._attachments = attachments
         self._bandwidth = bandwidth
+        self._source = source
+        self._look = look
+        self._clock = clock
 
     async def run(self) -> None:
-        """Go on as far as possible. Raises TransferError."""
-        await self._push.run()
+        """Go on as far as possible, through restarts of the source's database. Raises TransferError."""
+        failures = 0
+        while True:
+            began = self._clock()
+            try:
+                await self._push.run()
+                return
+            except DatabaseUnavailable as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise asyncio.CancelledError from None  # the error came between the order to stop and the stop
+                failures = failures + 1 if self._clock() - began < self._source.patience else 1
+                if failures >= _RUNS:
+                    raise
+                await self._wait(error)
+
+    async def _wait(self, error: DatabaseUnavailable) -> None:
+        """Until the database answers, as long as patience lasts."""
+        known: list[DatabaseUnavailable] = [error]
+
+        async def look() -> None:
+            if known:
+                raise known.pop()
+            await self._look()
+
+        await self._source(look)
 
     def tune(self, options: PushOptions) -> None:
         """Take over new numbers of requests in flight and a new bandwidth, now."""

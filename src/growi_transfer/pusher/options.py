@@ -17,6 +17,8 @@ class PushOptions:
     """Bytes per second over the line; None is as fast as it goes."""
     deflate: bool | None = None
     """Whether volumes are deflated; None decides by the measured speed of the line."""
+    patience: float = 300.0
+    """Seconds for which either side may be away, with no request succeeding, before the transfer fails."""
     exclude_collections: tuple[str, ...] = ()
     exclude_paths: tuple[str, ...] = ()
     """Patterns of page paths whose attachments' files stay behind; syntax in `protocol.page_paths`."""

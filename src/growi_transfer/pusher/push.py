@@ -131,13 +131,15 @@ class Push:
             alive.cancel()
             with suppress(asyncio.CancelledError, TransferError):
                 await alive
-            await self._life.note(self._id, {"seconds": self.seconds})
+            with suppress(TransferError):  # what ended the run is the error to tell
+                await self._life.note(self._id, {"seconds": self.seconds})
 
     async def _keep_alive(self) -> None:
         while True:
             await self._retry.sleep(_KEEP_ALIVE)
             with suppress(TransferError):
                 await self._peer.keep_alive(self._id)
+                self._retry.succeeded()
 
     # copying and reconciling
 

@@ -5,7 +5,9 @@ Everything a peer writes is untrusted text: it is cut, freed of control characte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,15 +30,31 @@ _RETRY_AFTER_LONGEST = 3600
 _RETRYABLE_CODES = {kind.code: kind.retryable for kind in all_errors()}
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes, *, origin: str, secret: str) -> PeerRefused:
-    """The error for an answer that is none of success. `body` may be anything, or empty as for HEAD."""
+def refusal(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    origin: str,
+    secret: str,
+    clock: Callable[[], float] = time.time,
+) -> PeerRefused:
+    """The error for an answer that is none of success. `body` may be anything, or empty as for HEAD.
+
+    Details may have `retry_after` (seconds), `offset`, and `foreign`: the answer has no envelope of GROWI's, so it is
+    from something that stands before it.
+    """
     if 300 <= status < 400:
         return _redirected(status, headers.get("location", ""), origin)
     code, message, details = _envelope(body)
     known = _RETRYABLE_CODES.get(code) if code else None
     retryable = status in _RETRYABLE_STATUS if known is None else known
     details.update(_from_headers(headers))
+    wait = _retry_after(headers, clock)
+    if wait is not None:
+        details["retry_after"] = wait
     if not code:
+        details["foreign"] = True
         code = _CODES.get(status, PeerRefused.code)
         if not message:
             message = f"{origin} answered with HTTP status {status}"
@@ -79,7 +97,8 @@ def _envelope(body: bytes) -> tuple[str, str, dict[str, Any]]:
     if not isinstance(details, dict) or len(orjson.dumps(details)) > _DETAILS_LENGTH:
         details = {}
     # These have a meaning of their own in the error they become.
-    details = {name: value for name, value in details.items() if name not in ("message", "code", "status", "retryable")}
+    own = ("message", "code", "status", "retryable", "foreign")
+    details = {name: value for name, value in details.items() if name not in own}
     return (
         code if isinstance(code, str) and len(code) <= _CODE_LENGTH and code.isprintable() else "",
         message if isinstance(message, str) else "",
@@ -88,15 +107,31 @@ def _envelope(body: bytes) -> tuple[str, str, dict[str, Any]]:
 
 
 def _from_headers(headers: Mapping[str, str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for header, name, most in (
-        ("retry-after", "retry_after", _RETRY_AFTER_LONGEST),
-        (OFFSET_HEADER, "offset", 1 << 62),
-    ):
-        text = headers.get(header, "")
-        if text.isascii() and text.isdigit() and len(text) < 20:
-            found[name] = min(int(text), most)
-    return found
+    text = headers.get(OFFSET_HEADER, "")
+    return {"offset": min(int(text), 1 << 62)} if _is_number(text) else {}
+
+
+def _retry_after(headers: Mapping[str, str], clock: Callable[[], float]) -> int | None:
+    """Seconds to wait. A date is taken relative to the answer's own, where it has one: clocks differ."""
+    text = headers.get("retry-after", "")
+    if _is_number(text):
+        return min(int(text), _RETRY_AFTER_LONGEST)
+    then = _timestamp(text)
+    if then is None:
+        return None
+    now = _timestamp(headers.get("date", ""))
+    return max(0, min(round(then - (clock() if now is None else now)), _RETRY_AFTER_LONGEST))
+
+
+def _timestamp(text: str) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def _without(value: Any, secret: str) -> Any:

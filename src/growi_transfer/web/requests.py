@@ -71,6 +71,7 @@ class Options(Shape):
     accept_warnings: tuple[Text, ...] = ()
     accept_all_warnings: bool = False
     commit: bool = True
+    patience_seconds: Annotated[float, Field(ge=0, le=86400)] = PushOptions().patience
 
 
 class CollectionOptions(Shape):
@@ -125,6 +126,7 @@ class Push(Shape):
             accept_warnings=self.options.accept_warnings,
             accept_all=self.options.accept_all_warnings,
             commit=self.options.commit,
+            patience=self.options.patience_seconds,
         )
 
 

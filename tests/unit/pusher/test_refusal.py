@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -84,11 +85,27 @@ def test_an_answer_without_an_envelope_is_judged_by_its_status(
     assert ("is that the address of a GROWI?" in error.message) is (status == 404)
 
 
+def test_a_date_to_wait_for_is_relative_to_the_clock_of_the_one_who_gave_it() -> None:
+    wanted, now = "Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:27:20 GMT"
+    assert refused(503, retry_after=wanted, date=now).details["retry_after"] == 40
+    assert refused(503, retry_after=now, date=wanted).details["retry_after"] == 0
+    assert refused(503, retry_after="Fri, 31 Dec 9999 23:59:59 GMT", date=now).details["retry_after"] == 3600
+    ours = datetime(2026, 10, 21, 7, 26, 0, tzinfo=UTC).timestamp()
+    error = refusal(503, {"retry-after": wanted}, b"", origin=ORIGIN, secret=SECRET, clock=lambda: ours)
+    assert error.details["retry_after"] == 120
+
+
+def test_only_an_answer_without_an_envelope_is_foreign() -> None:
+    assert refused(413, b"<html>").details == {"foreign": True}
+    assert refused(413, envelope(details={"foreign": True})).details == {}
+
+
 def test_retry_after_and_the_offset_are_taken_from_headers() -> None:
-    assert refused(429, b"", retry_after="7").details == {"retry_after": 7}
-    assert refused(429, b"", retry_after="99999999").details == {"retry_after": 3600}
-    assert refused(429, b"", retry_after="Wed, 21 Oct 2026 07:28:00 GMT").details == {}
-    assert refused(429, b"", retry_after="-1").details == {}
+    assert refused(429, b"", retry_after="7").details == {"retry_after": 7, "foreign": True}
+    assert refused(503, b"", retry_after="99999999").details["retry_after"] == 3600
+    for nonsense in ("-1", "soon", "Wed, 99 Oct 2026 07:28:00 GMT", "0x7"):
+        assert "retry_after" not in refused(429, b"", retry_after=nonsense).details
+    assert refused(429, envelope(details={"retry_after": 5})).details == {"retry_after": 5}
     assert refused(409, envelope("offset_mismatch"), upload_offset="12").details == {"offset": 12}
 
 

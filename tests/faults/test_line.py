@@ -1,0 +1,103 @@
+"""A whole transfer through every fault of a line: it completes, and both wikis are identical."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import bson
+import pytest
+from tests.fakes.fault_proxy import FaultProxy
+from tests.pair.instances import Pair, open_pair
+
+from growi_transfer.ledger.base import Role, TransferRow
+from growi_transfer.protocol.machine import State
+from growi_transfer.pusher import outage
+from growi_transfer.pusher.options import PushOptions
+from growi_transfer.pusher.pusher import Pusher
+
+VOLUMES = r"PUT .*/volumes/"
+BUNDLES = r"POST .*/attachments$"
+LARGE = r"PATCH .*/attachments/"
+
+
+@pytest.fixture
+async def pair(
+    tmp_path: Path,
+    mongo_uri: str,
+    mongo_database_name: str,
+    mongo_uri_destination: str,
+    mongo_database_name_destination: str,
+) -> AsyncIterator[Pair]:
+    async with open_pair(
+        tmp_path, (mongo_uri, mongo_database_name), (mongo_uri_destination, mongo_database_name_destination)
+    ) as opened:
+        yield opened
+
+
+@contextlib.asynccontextmanager
+async def proxied(pair: Pair) -> AsyncIterator[FaultProxy]:
+    """A line between the two; keys lead to it."""
+    port = urlsplit(pair.url).port
+    assert port is not None
+    async with FaultProxy(port) as proxy:
+        pair.url = proxy.url
+        yield proxy
+
+
+def pusher_of(pair: Pair) -> Pusher:
+    assert pair.from_source.pusher is not None
+    return pair.from_source.pusher
+
+
+def fill(pair: Pair, documents: int = 40, size: int = 50_000) -> None:
+    """A wiki of two megabytes of documents, some small files and a large one."""
+    text = "x" * size
+    pair.source.insert_raw("pages", [bson.encode({"_id": number, "body": text}) for number in range(documents)])
+    for number in range(6):
+        pair.source.add_attachment(bytes([number]) * 10_000)
+    pair.source.add_attachment(bytes(range(256)) * 20_000)
+
+
+def is_identical(pair: Pair) -> bool:
+    for name in pair.source.database.list_collection_names():
+        own = name.startswith("growi_transfer_")
+        if not own and pair.source.documents(name) != pair.destination.documents(name):
+            return False
+    return pair.destination.files() == pair.source.files()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def warnings(pair: Pair, transfer_id: str) -> set[str]:
+    snapshot = pair.from_source.board.snapshot(Role.PUSHER, transfer_id)
+    return {one.code for one in snapshot.warnings} if snapshot else set()
+
+
+def codes(row: TransferRow) -> Any:
+    return row.facts.get("error"), row.facts["progress"]["activity"]
+
+
+async def test_a_destination_that_is_deployed_anew(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outage, "_TELL_AFTER", 0.3)
+    fill(pair)
+    async with proxied(pair) as proxy:
+        transfer_id = await pusher_of(pair).start(await pair.key(), PushOptions(accept_all=True, bandwidth=2_000_000))
+        await until(lambda: proxy.count(BUNDLES) > 0)
+        await proxy.down()
+        await until(lambda: "destination_away" in warnings(pair, transfer_id))
+        await proxy.up()
+        await pusher_of(pair).tune(transfer_id, bandwidth=None)
+        row = await pair.wait(transfer_id)
+        assert row.position.state is State.COMPLETED, codes(row)
+        assert "destination_away" not in warnings(pair, transfer_id)
+        assert row.facts["progress"]["activity"]["retries"]["peer_unavailable"] > 0
+    assert is_identical(pair)
