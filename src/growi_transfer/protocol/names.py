@@ -146,6 +146,16 @@ def staging_name(transfer_id: str, number: int) -> str:
     return f"{OWN_PREFIX}s_{transfer_id[:8]}_{number}"
 
 
+def merged_name(transfer_id: str, number: int) -> str:
+    """Collection in which a merge puts the destination's collection and the source's together."""
+    return f"{OWN_PREFIX}s_{transfer_id[:8]}_{number}_merged"
+
+
+def merge_map_name(transfer_id: str) -> str:
+    """Collection in which a merge remembers what became of single documents."""
+    return f"{OWN_PREFIX}s_{transfer_id[:8]}_map"
+
+
 def former_name(transfer_id: str, number: int) -> str:
     """Collection under which what a commit replaced is kept for rollback."""
     return f"{OWN_PREFIX}f_{transfer_id[:8]}_{number}"

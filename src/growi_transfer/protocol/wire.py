@@ -47,6 +47,9 @@ BUNDLE_LIMIT = 32 << 20
 PROBE_LIMIT = 8 << 20
 """The largest body of POST preflight-probe: what a volume usually has."""
 PLAN_FILES = 2000
+MERGE_ITEMS = 20_000
+MERGE_KEYS = 2000
+"""Users, groups, pages or accounts on one page of a merge's dry run."""
 JSON_LIMIT = 32 << 20
 
 COLLECTIONS = 100_000
@@ -109,11 +112,56 @@ class SourceInfo(Shape):
     instance_id: Text = ""
 
 
+MERGE_KINDS: dict[str, tuple[str, ...]] = {
+    "users": ("match", "map", "rename", "skip"),
+    "groups": ("map", "rename", "skip"),
+    "pages": ("skip", "overwrite", "rename"),
+    "external_accounts": ("map", "skip"),
+    "documents": ("skip", "overwrite"),
+}
+"""What may be in the way of a merge, and how each may be resolved; the first one is the default."""
+
+
+def _merge_items(items: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    for kind, resolutions in items.items():
+        if kind not in MERGE_KINDS or kind == "documents":
+            raise ValueError("items are of users, groups, pages or external_accounts")
+        for resolution in resolutions.values():
+            if resolution not in MERGE_KINDS[kind]:
+                raise ValueError(f"{kind} may be resolved by {', '.join(MERGE_KINDS[kind])}")
+    if sum(map(len, items.values())) > MERGE_ITEMS:
+        raise ValueError(f"there may be {MERGE_ITEMS} items")
+    return items
+
+
+class MergeRules(Shape):
+    """How a merge resolves what is in its way."""
+
+    users: Literal["match", "map", "rename", "skip"] = "match"
+    """`match`: map those whose name and e-mail address are both equal, rename the others."""
+    groups: Literal["map", "rename", "skip"] = "map"
+    pages: Literal["skip", "overwrite", "rename"] = "skip"
+    external_accounts: Literal["map", "skip"] = "map"
+    documents: Literal["skip", "overwrite"] = "skip"
+    """Of all other collections: insert only, or upsert."""
+    substitute: Text = ""
+    """Name of the destination's user who takes the place of users that are skipped; empty: nobody."""
+    items: Annotated[dict[Text, dict[Text, Text]], AfterValidator(_merge_items)] = Field(default_factory=dict)
+    """Resolutions of single ones, by kind and name (user name, group name, page path, `type:id` of an account)."""
+
+    def resolution(self, kind: str, name: object) -> str:
+        """How a conflict of this kind and name is resolved."""
+        by_name = self.items.get(kind, {}).get(name) if isinstance(name, str) else None
+        return by_name or str(getattr(self, kind))
+
+
 class SetUp(Shape):
     """What a transfer is. It never changes; a resume under another one is refused."""
 
     protocol: Annotated[int, Field(ge=PROTOCOL, le=PROTOCOL)] = PROTOCOL
-    preset: Literal["replace"] = "replace"
+    preset: Literal["replace", "merge"] = "replace"
+    merge: MergeRules | None = None
+    """With preset `merge` only."""
     source: SourceInfo
     excluded_collections: Annotated[tuple[CollectionName, ...], Field(max_length=COLLECTIONS), FailFast()] = ()
     excluded_paths: Annotated[tuple[PagePattern, ...], Field(max_length=PATTERNS), FailFast()] = ()

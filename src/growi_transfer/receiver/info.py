@@ -22,7 +22,7 @@ from growi_transfer.protocol.growi_config import merge
 from growi_transfer.protocol.growi_info import AttachmentInfo, DestinationCounts, GrowiInfo, TransferBlock
 from growi_transfer.storage.base import Storage
 
-FEATURES = ("volumes", "bundles", "resumable_uploads", "rollback", "archive_import", "preflight_probe")
+FEATURES = ("volumes", "bundles", "resumable_uploads", "rollback", "archive_import", "preflight_probe", "merge")
 
 
 class InstanceInfo:
