@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from bson import ObjectId
 
 from growi_transfer.jobs.orders import Orders
 from growi_transfer.jobs.runner import Runner
@@ -54,6 +55,7 @@ from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.in_flight import InFlight
 from growi_transfer.receiver.info import InstanceInfo
 from growi_transfer.receiver.keys import Keys
+from growi_transfer.receiver.merge.merger import Merger
 from growi_transfer.receiver.proof import Prover
 from growi_transfer.receiver.receiver import Receiver
 from growi_transfer.receiver.rules import Rules
@@ -260,7 +262,14 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
         endings=Endings(
             ledger=ledger,
             transfers=transfers,
-            committer=Committer(parts.database, ledger, files, Rules(parts.database, parts.environment, _now), board),
+            committer=Committer(
+                parts.database,
+                ledger,
+                files,
+                Rules(parts.database, parts.environment, _now),
+                board,
+                Merger(parts.database, ledger, _now, ObjectId),
+            ),
             files=files,
             importer=importer,
             uploads=uploads,

@@ -221,7 +221,9 @@ def rewrite(collection: str, document: dict[str, Any], resolve: Resolve) -> dict
         if reference.inner:
             new: Any = _inner(reference, old, resolve)
         else:
-            new = _value(reference, reference.target or MODELS.get(_text(document.get(reference.model)), ""), old, resolve)
+            new = _value(
+                reference, reference.target or MODELS.get(_text(document.get(reference.model)), ""), old, resolve
+            )
         if new is _GONE:
             if reference.belongs is not Belongs.NO:
                 return None

@@ -113,7 +113,9 @@ class TreeBuilder:
         if not self._branch and page.path != TOP:
             self._open(TOP)
         if not self._branch or self._branch[-1].path != page.path:
-            above = [path for path in ancestor_paths(page.path) if self._branch and is_below(path, self._branch[-1].path)]
+            above = [
+                path for path in ancestor_paths(page.path) if self._branch and is_below(path, self._branch[-1].path)
+            ]
             for path in reversed(above):
                 self._open(path)
             self._branch.append(_Level(page.path))

@@ -10,7 +10,7 @@ from typing import Any
 
 from growi_transfer.protocol.errors import Blocked, SetupDiffers
 from growi_transfer.protocol.findings import Finding
-from growi_transfer.pusher.options import PushOptions
+from growi_transfer.pusher.options import PushOptions, wanted_merge
 from growi_transfer.pusher.plan import Report
 from growi_transfer.pusher.preflight import normal_paths
 
@@ -80,4 +80,9 @@ def refuse_other_exclusions(setup: Mapping[str, Any], options: PushOptions) -> N
         raise SetupDiffers(
             f"The transfer was begun with other exclusions ({began}). Go on with the same ones, or cancel it.",
             different=different,
+        )
+    if setup.get("merge") != wanted_merge(options):
+        raise SetupDiffers(
+            "The transfer was begun with other rules for merging, or without. Go on with the same ones, or cancel it.",
+            different=["merge"],
         )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from growi_transfer.protocol.wire import MergeRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +31,12 @@ class PushOptions:
     accept_all: bool = False
     commit: bool = True
     """False stops at `ready`: verified, with the destination still showing its former data."""
+    merge: Mapping[str, Any] | None = None
+    """The JSON of a `MergeRules`: the wiki is merged into the destination's instead of replacing it."""
+
+
+def wanted_merge(options: PushOptions) -> dict[str, Any] | None:
+    """The rules of a merge as they stand in a set-up. Raises ValueError for rules that are none."""
+    if options.merge is None:
+        return None
+    return MergeRules.model_validate(options.merge).model_dump(mode="json")

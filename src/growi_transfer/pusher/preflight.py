@@ -23,7 +23,7 @@ from growi_transfer.protocol.growi_config import InstanceConfig, merge
 from growi_transfer.protocol.growi_rules import UPLOAD_SETTING_KEYS
 from growi_transfer.protocol.page_paths import check_pattern
 from growi_transfer.protocol.source_facts import SourceFacts, UnsupportedCollection
-from growi_transfer.protocol.wire import SetUp, SourceInfo
+from growi_transfer.protocol.wire import MergeRules, SetUp, SourceInfo
 from growi_transfer.pusher.catalogue import partition
 from growi_transfer.pusher.excluded_pages import ExcludedPages
 from growi_transfer.pusher.inspection import Attachments, look_at_attachments, look_for_unstorable
@@ -67,6 +67,8 @@ class Preflight:
         answered = self._clock()
         if destination.transfer is None:
             raise Incompatible("The destination is a GROWI without growi-transfer; run growi-transfer beside it.")
+        if options.merge is not None and not destination.has_feature("merge"):
+            raise Incompatible("The destination's growi-transfer cannot merge; bring it up to date.")
         line = await measure_line(peer) if destination.has_feature(_PROBE) else Line()
         config = await self.config()
         moving, left, unmovable = partition(await list_collections(self._database), options.exclude_collections)
@@ -111,6 +113,8 @@ class Preflight:
 
     def _setup(self, config: InstanceConfig, options: PushOptions) -> SetUp:
         return SetUp(
+            preset="replace" if options.merge is None else "merge",
+            merge=None if options.merge is None else MergeRules.model_validate(options.merge),
             source=SourceInfo(
                 version=self._version,
                 mongo_version=self._database.version,

@@ -1,13 +1,14 @@
 """The commit: every step is written into a journal before it is done, and may be done again.
 
-Steps, in order: views of the destination go, collections are swapped by UUID, views of the source come, TTL indexes
-become TTL again, GROWI's rules are applied, files that waited aside take their places. A crash at any point leaves a
-journal from which `run` finishes, or `undo` goes back. After the commit the journal stays: it is the way to roll back.
+Preset `replace`, in order: views of the destination go, collections are swapped by UUID, views of the source come,
+TTL indexes become TTL again, GROWI's rules are applied, files that waited aside take their places. Preset `merge`: see
+`receiver.merge.steps`. A crash at any point leaves a journal from which `run` finishes, or `undo` goes back. After the
+commit the journal stays: it is the way to roll back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,15 +21,37 @@ from growi_transfer.protocol.errors import CommitFailed, NotRestorable
 from growi_transfer.protocol.names import OWN_PREFIX, former_name, is_operating_state
 from growi_transfer.protocol.progress import Noted
 from growi_transfer.receiver.file_swap import FileSwap
+from growi_transfer.receiver.merge.merger import Merger
+from growi_transfer.receiver.merge.steps import check_unchanged, merge_steps
 from growi_transfer.receiver.rules import Rules
+from growi_transfer.receiver.step_kinds import (
+    CREATE_VIEW,
+    DROP_VIEW,
+    FILES,
+    MERGED,
+    RULES,
+    SWAP,
+    TIDY,
+    TTL,
+    UNCHANGED,
+)
 
-DROP_VIEW, SWAP, CREATE_VIEW, TTL, RULES, FILES = "drop_view", "swap", "create_view", "ttl", "rules", "files"
+__all__ = ["FILES", "SWAP", "Committer"]
 
 
 class Committer:
     """Commits, undoes and rolls back one transfer at a time."""
 
-    def __init__(self, database: Database, ledger: Ledger, files: FileSwap, rules: Rules, board: ProgressBoard) -> None:
+    def __init__(
+        self,
+        database: Database,
+        ledger: Ledger,
+        files: FileSwap,
+        rules: Rules,
+        board: ProgressBoard,
+        merger: Merger,
+    ) -> None:
+        self._merger = merger
         self._database = database
         self._ledger = ledger
         self._files = files
@@ -41,6 +64,10 @@ class Committer:
         rows = await self._ledger.collections(Role.RECEIVER, transfer_id)
         excluded = set(setup.get("excluded_collections", ()))
         entries = {entry["name"]: entry for entry in await catalog.list_entries(self._database)}
+        if setup.get("preset") == "merge":
+            outcome = await self._merger.prepare(transfer_id, setup)
+            await self._write_journal(transfer_id, await merge_steps(self._database, transfer_id, rows, outcome))
+            return
         steps: list[tuple[str, dict[str, Any]]] = []
         steps += _view_drops(entries, excluded)
         steps += _swaps(transfer_id, rows, entries, excluded)
@@ -50,6 +77,9 @@ class Committer:
             steps += [(TTL, {"collection": row.name, "index": index, "seconds": ttl[index]}) for index in ttl]
         steps.append((RULES, await self._rules.plan({row.name: row.staging for row in rows if row.staging}, setup)))
         steps.append((FILES, {}))
+        await self._write_journal(transfer_id, steps)
+
+    async def _write_journal(self, transfer_id: str, steps: Sequence[tuple[str, dict[str, Any]]]) -> None:
         await self._ledger.append_journal(
             [JournalRow(transfer_id, number, kind, payload) for number, (kind, payload) in enumerate(steps)]
         )
@@ -63,6 +93,8 @@ class Committer:
         for step in journal:
             if step.kind == RULES:
                 told["rewritten"], told["rescue"] = step.payload["rewritten"], step.payload["rescue"]
+            if step.kind == MERGED:
+                told["merge"] = step.payload["report"]
             if step.done:
                 told["strays"] += step.payload.get("strays", [])
                 told["files_replaced"] += int(step.payload.get("replaced", 0))
@@ -89,6 +121,12 @@ class Committer:
             await self._rules.apply(payload)
         elif step.kind == FILES:
             return {"replaced": await self._files.commit(transfer_id)}
+        elif step.kind == UNCHANGED:
+            await check_unchanged(self._database, payload["formers"])
+        elif step.kind == TIDY:
+            await self._files.drop_unwanted(transfer_id)
+            for name in payload["collections"]:
+                await catalog.drop(self._database, name)
         return {}
 
     def _note(self, transfer_id: str, name: str, step: JournalRow) -> None:
@@ -161,14 +199,15 @@ class Committer:
 
     async def _plain_index(self, transfer_id: str, payload: Mapping[str, Any]) -> None:
         """A TTL index would delete from what goes back to staging; there is no way to make it plain but anew."""
+        name = payload["collection"]
         rows = {row.name: row for row in await self._ledger.collections(Role.RECEIVER, transfer_id)}
-        row = rows[payload["collection"]]
-        plain, _ = catalog.split_ttl(catalog.secondary_indexes(catalog.from_metadata(row.metadata)))
-        present = {index["name"]: index for index in await catalog.list_indexes(self._database, row.name)}
+        metadata = catalog.from_metadata(payload.get("metadata") or rows[name].metadata)
+        plain, _ = catalog.split_ttl(catalog.secondary_indexes(metadata))
+        present = {index["name"]: index for index in await catalog.list_indexes(self._database, name)}
         [wanted] = [index for index in plain if index["name"] == payload["index"]]
         if present.get(wanted["name"]) not in (None, wanted):
-            await self._database.command({"dropIndexes": row.name, "index": payload["index"]})
-        await catalog.create_indexes(self._database, row.name, [wanted])
+            await self._database.command({"dropIndexes": name, "index": payload["index"]})
+        await catalog.create_indexes(self._database, name, [wanted])
 
     async def _drop_view(self, name: str) -> None:
         if (await catalog.uuids(self._database)).get(name) == "":

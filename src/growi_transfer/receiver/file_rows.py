@@ -32,6 +32,16 @@ def place_of(row: FileRow) -> str:
     return str(row.facts.get("aside") or row.path)
 
 
+def target_of(row: FileRow) -> str:
+    """Where the file of this row is after the commit: a merge gives another name to one whose name is taken."""
+    return str(row.facts.get("to") or row.path)
+
+
+def is_unwanted(row: FileRow) -> bool:
+    """Whether a merge leaves the attachment of this file out."""
+    return bool(row.facts.get("unwanted"))
+
+
 def upload_id(transfer_id: str, attachment_id: str) -> str:
     """The name of the partial upload of a large file."""
     return f"{transfer_id}-{attachment_id}"

@@ -7,7 +7,15 @@ from dataclasses import replace
 
 from growi_transfer.ledger.base import FileRow, Ledger
 from growi_transfer.protocol.errors import NotRestorable
-from growi_transfer.receiver.file_rows import former_path, is_stored, pages, place_of, upload_id
+from growi_transfer.receiver.file_rows import (
+    former_path,
+    is_stored,
+    is_unwanted,
+    pages,
+    place_of,
+    target_of,
+    upload_id,
+)
 from growi_transfer.storage.base import Storage
 
 
@@ -40,11 +48,11 @@ class FileSwap:
                 if not aside:
                     continue  # done before
                 if there and not kept:
-                    await self._storage.move(row.path, former_path(transfer_id, row.path))
+                    await self._storage.move(target_of(row), former_path(transfer_id, target_of(row)))
                 elif not there and not kept and not row.facts.get("vacant"):
                     # Gone since it was found to be in the way: then there is nothing to bring back either.
                     await self._ledger.put_files([replace(row, facts={**row.facts, "vacant": True})])
-                await self._storage.move(row.facts["aside"], row.path)
+                await self._storage.move(row.facts["aside"], target_of(row))
         return replaced
 
     async def undo(self, transfer_id: str) -> None:
@@ -53,14 +61,14 @@ class FileSwap:
             for row in rows:
                 aside, there, kept = await self._places(transfer_id, row)
                 if there and not aside and (kept or row.facts.get("vacant")):
-                    await self._storage.move(row.path, row.facts["aside"])
+                    await self._storage.move(target_of(row), row.facts["aside"])
                 if kept:
-                    await self._storage.move(former_path(transfer_id, row.path), row.path)
+                    await self._storage.move(former_path(transfer_id, target_of(row)), target_of(row))
 
     async def check_restorable(self, transfer_id: str) -> None:
         """Before anything is changed: whether everything that `commit` replaced is still kept. Raises NotRestorable."""
         async for rows in self._waiting(transfer_id):
-            kept = await self._storage.stat_many([former_path(transfer_id, row.path) for row in rows])
+            kept = await self._storage.stat_many([former_path(transfer_id, target_of(row)) for row in rows])
             for row, found in zip(rows, kept, strict=True):
                 if found is None and not row.facts.get("vacant"):
                     raise NotRestorable(f"The former file {row.path} is no longer kept.", file=row.path)
@@ -69,21 +77,27 @@ class FileSwap:
         """The way back of a rollback: what was replaced comes back in one step each, so that two who do it at once do
         no harm; what this transfer brought goes with `discard`."""
         async for rows in self._waiting(transfer_id):
-            kept = await self._storage.stat_many([former_path(transfer_id, row.path) for row in rows])
+            kept = await self._storage.stat_many([former_path(transfer_id, target_of(row)) for row in rows])
             for row, found in zip(rows, kept, strict=True):
                 if found is not None:
-                    await self._storage.move(former_path(transfer_id, row.path), row.path)
+                    await self._storage.move(former_path(transfer_id, target_of(row)), target_of(row))
 
     async def _waiting(self, transfer_id: str) -> AsyncIterator[list[FileRow]]:
         """Pages of rows whose files wait for the commit, or waited. Two attachments may name one file."""
         async for page in pages(self._ledger, transfer_id):
-            rows = {row.path: row for row in page if row.facts.get("aside") and is_stored(row)}
+            rows = {
+                target_of(row): row
+                for row in page
+                if row.facts.get("aside") and is_stored(row) and not is_unwanted(row)
+            }
             if rows:
                 yield list(rows.values())
 
     async def _places(self, transfer_id: str, row: FileRow) -> tuple[bool, bool, bool]:
         """Whether there is a file that waits aside, one in the place itself, and a former one that is kept."""
-        found = await self._storage.stat_many([row.facts["aside"], row.path, former_path(transfer_id, row.path)])
+        found = await self._storage.stat_many(
+            [row.facts["aside"], target_of(row), former_path(transfer_id, target_of(row))]
+        )
         aside, there, kept = (one is not None for one in found)
         return aside, there, kept
 
@@ -97,7 +111,7 @@ class FileSwap:
                 if row.facts.get("aside"):
                     await self._storage.delete(row.facts["aside"])
                     if row.facts.get("vacant"):
-                        await self._storage.delete(row.path)
+                        await self._storage.delete(target_of(row))
                 elif row.facts.get("created"):
                     await self._storage.delete(row.path)
 
@@ -109,4 +123,13 @@ class FileSwap:
                     partial = await self._storage.partial(place_of(row), upload_id(transfer_id, row.attachment_id))
                     await partial.abort()
                 if row.facts.get("aside"):
-                    await self._storage.delete(former_path(transfer_id, row.path))
+                    await self._storage.delete(former_path(transfer_id, target_of(row)))
+
+    async def drop_unwanted(self, transfer_id: str) -> None:
+        """Remove the files of attachments that a merge leaves out. May be called again."""
+        async for page in pages(self._ledger, transfer_id):
+            for row in filter(is_unwanted, page):
+                if row.facts.get("aside"):
+                    await self._storage.delete(row.facts["aside"])
+                elif row.facts.get("created"):
+                    await self._storage.delete(row.path)

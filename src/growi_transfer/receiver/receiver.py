@@ -132,8 +132,8 @@ class Receiver:
                 TransferRow(Role.RECEIVER, transfer_id, Position(State.CHECKED), setup, now, now, epoch)
             )
             self._board.start(known)
-        if dict(known.setup) != setup:
-            different = sorted(key for key in setup if known.setup.get(key) != setup[key])
+        different = sorted(key for key in setup if known.setup.get(key) != setup[key])
+        if different:
             raise SetupDiffers(f"The transfer was begun with another {', '.join(different)}.", different=different)
         row = await self._transfers.admit(transfer_id, epoch)
         if row.position.state is State.CHECKED:

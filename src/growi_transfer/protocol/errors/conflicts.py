@@ -102,6 +102,12 @@ class CommitFailed(Conflict):
     code = "commit_failed"
 
 
+class DestinationChanged(Conflict):
+    """The wiki was written to while a merge into it was made, so the commit was undone. Close it, and commit again."""
+
+    code = "destination_changed"
+
+
 class NotRestorable(Conflict):
     """The former data are no longer kept, so they cannot be restored."""
 

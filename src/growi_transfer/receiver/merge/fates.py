@@ -115,7 +115,7 @@ def _to_decision(row: Mapping[str, Any]) -> Decision:
         inserts="inserts" in row["does"],
         overwrites="overwrites" in row["does"],
         kept="kept" in row["does"],
-        changes={name: value for name, value in row["changes"]},
+        changes=dict(row["changes"]),
         removed=tuple(row["removed"]),
         replaces=row["replaces"],
         word=row["word"],

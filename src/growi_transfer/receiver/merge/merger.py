@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import bson
 import structlog
 
 from growi_transfer.ledger.base import CollectionRow, Ledger, Role
 from growi_transfer.mongo import collections as catalog
-from growi_transfer.mongo.client import Database
+from growi_transfer.mongo.client import DECODED, Database
 from growi_transfer.mongo.ranges import batch_documents, read
 from growi_transfer.protocol.growi_references import LINKS, NATURAL_KEYS, REFERENCES
 from growi_transfer.protocol.names import attachment_path, merge_map_name, merged_name
@@ -153,8 +154,4 @@ def _is_known(name: str) -> bool:
 
 
 def _ids(documents: Sequence[bytes]) -> list[Any]:
-    import bson
-
-    from growi_transfer.mongo.client import DECODED
-
     return [bson.decode(document, DECODED)["_id"] for document in documents]

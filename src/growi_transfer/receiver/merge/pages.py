@@ -23,9 +23,7 @@ _TAKEN = "paths that were given"
 class Pages:
     """Decides about batches, which must come in order of their paths: what moves, moves with all below it."""
 
-    def __init__(
-        self, database: Database, fates: Fates, rules: MergeRules, report: Report, staged: str | None
-    ) -> None:
+    def __init__(self, database: Database, fates: Fates, rules: MergeRules, report: Report, staged: str | None) -> None:
         self._database = database
         self._fates = fates
         self._rules = rules

@@ -22,9 +22,7 @@ _ON_TREE: Mapping[str, Any] = {
 }
 
 
-async def rebuild(
-    database: Database, pages: Copy, report: Report, *, new_id: Callable[[], Any], now: datetime
-) -> None:
+async def rebuild(database: Database, pages: Copy, report: Report, *, new_id: Callable[[], Any], now: datetime) -> None:
     """Put the tree in order in one reading, sorted by the server; holds one branch in memory."""
     builder = TreeBuilder(new_id)
     pipeline: list[Mapping[str, Any]] = [
