@@ -41,7 +41,12 @@ class LastReport:
 def _fingerprint(key_string: str, options: PushOptions) -> bytes:
     """Of the destination and of what moves; what is accepted, and how fast it goes, changes no report. No secret is
     kept: it is a hash."""
-    about = replace(PushOptions(), exclude_collections=options.exclude_collections, exclude_paths=options.exclude_paths)
+    about = replace(
+        PushOptions(),
+        exclude_collections=options.exclude_collections,
+        exclude_paths=options.exclude_paths,
+        merge=options.merge,
+    )
     return sha256(repr((key_string, about)).encode()).digest()
 
 

@@ -74,7 +74,7 @@ class Builder:
     async def build(self, name: str, staged: str, copy: Copy) -> None:
         """Apply all of a staged collection."""
         size = await catalog.collection_size(self._database, staged)
-        async for raw in read(self._database, staged, per_batch=min(_BATCH, batch_documents(*size))):
+        async for raw in read(self._database, staged, per_batch=min(_BATCH, batch_documents(*size[:2]))):
             await self.apply(name, [bytes(document) for document in raw], copy)
 
     async def apply(self, name: str, raw: Sequence[bytes], copy: Copy) -> set[bytes]:

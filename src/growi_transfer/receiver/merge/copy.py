@@ -136,7 +136,7 @@ class Copy:
         size = await catalog.collection_size(self._database, self.live_name)
         documents = 0
         digests: list[bytes] = []
-        async for batch in read(self._database, self.live_name, per_batch=batch_documents(*size)):
+        async for batch in read(self._database, self.live_name, per_batch=batch_documents(*size[:2])):
             raw = [bytes(document) for document in batch]
             digests.append(await asyncio.to_thread(set_digest, raw))
             await insert(self._database, self._staging, raw)

@@ -129,7 +129,7 @@ class Merger:
     async def _attachments(self, transfer_id: str, staged: str, builder: Builder, copy: Copy, fates: Fates) -> None:
         """Documents, and which of the files that came are wanted, under which names."""
         size = await catalog.collection_size(self._database, staged)
-        async for raw in read(self._database, staged, per_batch=min(_BATCH, batch_documents(*size))):
+        async for raw in read(self._database, staged, per_batch=min(_BATCH, batch_documents(*size[:2]))):
             documents = [bytes(document) for document in raw]
             came = await builder.apply(ATTACHMENTS, documents, copy)
             identities = _ids(documents)

@@ -69,10 +69,12 @@ class Planner:
             await self._by_keys(collection)
 
     async def _read(
-        self, collection: str, pipeline: Sequence[Mapping[str, Any]] = ()
+        self, collection: str, pipeline: Sequence[Mapping[str, Any]] | None = None
     ) -> AsyncIterator[list[dict[str, Any]]]:
         if collection in self._staged:
-            async for batch in self._database.aggregate(self._staged[collection], pipeline, batch_documents=_BATCH):
+            async for batch in self._database.aggregate(
+                self._staged[collection], pipeline or [], batch_documents=_BATCH
+            ):
                 yield batch
 
     async def _by_keys(self, collection: str) -> None:

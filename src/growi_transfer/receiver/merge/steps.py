@@ -72,6 +72,6 @@ async def check_unchanged(database: Database, formers: Sequence[Mapping[str, Any
     """
     for former in formers:
         size = await catalog.collection_size(database, former["name"])
-        seen = await digest_collection(database, former["name"], per_batch=batch_documents(*size))
+        seen = await digest_collection(database, former["name"], per_batch=batch_documents(*size[:2]))
         if (seen.documents, seen.digest.hex()) != (former["documents"], former["digest"]):
             raise DestinationChanged(collection=former["live"])
