@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -121,8 +121,9 @@ async def open_services(
         if pusher is not None and runner is not None:
             orders.serve(Role.PUSHER, pusher, PUSHER_ORDERS, has=runner.has)
         await stack.enter_async_context(orders.carried_out())
-        if receiver is not None and serving:
-            purging = asyncio.ensure_future(_purge_expired(receiver, timedelta(days=settings.retention_days)))
+        if serving:
+            roles = [role for role in (receiver, pusher) if role is not None]
+            purging = asyncio.ensure_future(_purge_expired(roles, timedelta(days=settings.retention_days)))
             stack.callback(purging.cancel)
         if pusher is not None and serving:
             # In the background: a lease of another machine may have to run out first.
@@ -203,10 +204,11 @@ def _orders(parts: _Parts, serving: bool) -> Orders:
     )
 
 
-async def _purge_expired(receiver: Receiver, retention: timedelta) -> None:
+async def _purge_expired(roles: Sequence[Receiver | Pusher], retention: timedelta) -> None:
     while True:
         try:
-            await receiver.purge_expired(retention)
+            for role in roles:
+                await role.purge_expired(retention)
         except TransferError as error:
             _log.warning("purge_failed", code=code_of(error), message=error.message)
         await asyncio.sleep(_PURGE_SECONDS)

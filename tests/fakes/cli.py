@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,10 @@ CLEAN = {
 
 class Steps(RecordingReceiver):
     """Answers as the real ones do: with the transfer."""
+
+    async def purge_expired(self, retention: timedelta) -> list[str]:
+        await self._note("purge_expired", retention=retention)
+        return [TRANSFER]
 
     async def _note(self, name: str, **arguments: Any) -> dict[str, Any]:
         await super()._note(name, **arguments)
@@ -73,6 +77,19 @@ class ScriptedPusher(RecordingPusher):
     def runner(self) -> ScriptedPusher:
         return self
 
+    def has(self, transfer_id: str) -> bool:
+        return any(not task.done() for task in self.tasks)
+
+    async def proceed(self, transfer_id: str) -> dict[str, Any]:
+        return await self._note("proceed", transfer_id=transfer_id)
+
+    async def take_key(self, transfer_id: str, key_string: str) -> None:
+        await self._note("take_key", transfer_id=transfer_id, key_string=key_string)
+
+    async def purge_expired(self, retention: timedelta) -> list[str]:
+        await self._note("purge_expired", retention=retention)
+        return []
+
     async def wait(self, transfer_id: str) -> None:
         await asyncio.gather(*self.tasks)
 
@@ -88,6 +105,30 @@ class ScriptedPusher(RecordingPusher):
         return {"format": "growi", "collections": 3, "documents": 10, "bytes": 2048, "not_exported": ["sessions"]}
 
 
+@dataclass
+class FakeOrders:
+    """Other processes. `server` answers orders, if there is one; `owned` are transfers that another process has."""
+
+    server: Callable[[str, str, dict[str, Any]], Awaitable[dict[str, Any]]] | None = None
+    given: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    owned: set[str] = field(default_factory=set)
+
+    async def is_owned(self, role: Role, transfer_id: str) -> bool:
+        return transfer_id in self.owned
+
+    async def is_elsewhere(self, role: Role, transfer_id: str) -> bool:
+        return transfer_id in self.owned
+
+    async def to_server(
+        self, role: Role, transfer_id: str, verb: str, arguments: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        self.given.append((role.value, verb, arguments))
+        return await self.server(transfer_id, verb, arguments) if self.server else None
+
+    async def settled(self, seconds: float | None = None) -> None:
+        pass
+
+
 class Wiki:
     """Runs commands in this process. `opened` has the settings and the role of each opening."""
 
@@ -99,6 +140,7 @@ class Wiki:
         self.keys = Keys(self.ledger, [SECRET], "http://destination.test:8080", lambda: datetime.now(UTC))
         self.receiver = Steps(self.keys)
         self.pusher = ScriptedPusher()
+        self.orders = FakeOrders()
         self.opened: list[tuple[Settings, str]] = []
         self.closed = 0
         self.serving = False

@@ -167,6 +167,9 @@ class RecordingReceiver:
     async def cancel(self, transfer_id: str, *, epoch: int | None) -> dict[str, Any]:
         return await self._note("cancel", transfer_id=transfer_id, epoch=epoch)
 
+    async def purge(self, transfer_id: str) -> dict[str, Any]:
+        return await self._note("purge", transfer_id=transfer_id)
+
     async def release_maintenance(self, transfer_id: str) -> dict[str, Any]:
         return await self._note("release_maintenance", transfer_id=transfer_id)
 
@@ -221,6 +224,9 @@ class RecordingPusher:
 
     async def rollback(self, transfer_id: str) -> dict[str, Any]:
         return await self._note("rollback", transfer_id=transfer_id)
+
+    async def purge(self, transfer_id: str) -> dict[str, Any]:
+        return await self._note("purge", transfer_id=transfer_id)
 
     async def tune(self, transfer_id: str, **changes: Any) -> dict[str, Any]:
         return await self._note("tune", transfer_id=transfer_id, **changes)

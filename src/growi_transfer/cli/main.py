@@ -27,6 +27,7 @@ from growi_transfer.protocol.errors import (
     DestinationNotAllowed,
     Incompatible,
     InsufficientSpace,
+    KeyNotKept,
     SettingInvalid,
     TransferError,
     TransferKeyMalformed,
@@ -59,7 +60,7 @@ def exit_code(error: BaseException) -> ExitCode:
     """The one map from errors to exit codes."""
     if isinstance(error, (Interrupted, KeyboardInterrupt)):
         return ExitCode.INTERRUPTED
-    if isinstance(error, (TyperException, SettingInvalid, TransferKeyMalformed)):
+    if isinstance(error, (TyperException, SettingInvalid, TransferKeyMalformed, KeyNotKept)):
         return ExitCode.USAGE
     if isinstance(error, (Blocked, Incompatible, DestinationNotAllowed)):
         return ExitCode.BLOCKED

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
+from growi_transfer.cli.follow import Following
+from growi_transfer.cli.inputs import KEY_ON_COMMAND_LINE, parse_size, read_key
 from growi_transfer.cli.output import Output, count, size, table
-from growi_transfer.cli.render import reporter
-from growi_transfer.cli.result import failure_of, last_line, summary
-from growi_transfer.cli.session import Interrupted, Pusher, Services, Session, UsageFault, session_of
-from growi_transfer.ledger.base import Role
-from growi_transfer.ledger.process import peak_rss_mib
-from growi_transfer.protocol.errors import Blocked, TransferError, code_of
+from growi_transfer.cli.session import Pusher, Services, Session, session_of
+from growi_transfer.protocol.errors import Blocked
 from growi_transfer.protocol.machine import State
-from growi_transfer.protocol.progress import Snapshot
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.pusher.options import PushOptions
 
+__all__ = ["KEY_ON_COMMAND_LINE", "parse_size", "push"]
 _DEFAULT = PushOptions()
-KEY_ON_COMMAND_LINE = (
-    "A transfer key does not belong on the command line: other users of this machine can see it there, and the shell's "
-    "history keeps it. Revoke this key at the destination, and give the new one by standard input (`push -`), at the "
-    "prompt, or in GROWI_TRANSFER_KEY."
-)
 
 
 def push(
@@ -110,32 +100,6 @@ def push(
     session.with_services("pusher", lambda services: _Push(session, services, key, options).run(plan=plan), settings)
 
 
-def read_key(source: Sequence[str], given: str | None) -> str:
-    """The key from where the user has it; argv is no such place. Raises UsageFault."""
-    if list(source) not in ([], ["-"]):
-        # Whatever was typed here is not repeated: it may be (a part of) a key.
-        raise UsageFault(KEY_ON_COMMAND_LINE)
-    if source:
-        return sys.stdin.read(1 << 16).strip()
-    if given is not None:
-        return given.strip()
-    if sys.stdin.isatty():
-        return str(typer.prompt("Transfer key", hide_input=True, err=True)).strip()
-    raise UsageFault("There is no transfer key. Pipe it to `push -`, or set GROWI_TRANSFER_KEY.")
-
-
-def parse_size(text: str) -> int:
-    """Bytes per second: a number, perhaps with K, M or G (powers of 1024). Raises UsageFault."""
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in ("K", "M", "G") else (text, "")
-    try:
-        value = int(float(number) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[unit])
-    except (ValueError, OverflowError):
-        value = 0
-    if value < 1:
-        raise UsageFault("--bandwidth is a number of bytes per second, such as 500K or 20M.")
-    return value
-
-
 class _Push:
     def __init__(self, session: Session, services: Services, key: str, options: PushOptions) -> None:
         assert services.pusher is not None
@@ -144,7 +108,6 @@ class _Push:
         self._output: Output = session.output
         self._key = key
         self._options = options
-        self._began = time.monotonic()
 
     async def run(self, *, plan: bool) -> None:
         report = await self._pusher.preflight(self._key, self._options)
@@ -156,12 +119,8 @@ class _Push:
         transfer_id = await self._pusher.start(self._key, self._options)
         if not self._output.json:
             self._output.note(f"transfer {transfer_id}")
-        try:
-            snapshot = await self._watch(transfer_id)
-        except asyncio.CancelledError:
-            await self._report(transfer_id, self._services.board.snapshot(Role.PUSHER, transfer_id), stopped=True)
-            raise
-        await self._report(transfer_id, snapshot)
+        following = Following(self._services, self._output, commit=self._options.commit)
+        await following.to_the_end(transfer_id)
 
     def _check(self, report: Mapping[str, Any], *, plan: bool) -> None:
         """Show what the preflight found. Raises Blocked, for blockers and for warnings nobody accepts."""
@@ -186,65 +145,6 @@ class _Push:
             raise Blocked(f"Not accepted: {codes}", **found)
         accepted = (*self._options.accept_warnings, *(warning["code"] for warning in open_warnings))
         self._options = replace(self._options, accept_warnings=accepted)
-
-    async def _watch(self, transfer_id: str) -> Snapshot | None:
-        """Show the transfer until it no longer runs here: done, stopped, failed or taken over. The last snapshot."""
-        shown = reporter(self._output)
-        last: Snapshot | None = None
-
-        async def follow() -> None:
-            nonlocal last
-            async for snapshot in self._services.board.watch(Role.PUSHER, transfer_id):
-                last = snapshot
-                shown.show(snapshot)
-
-        following = asyncio.create_task(follow())
-        try:
-            await self._pusher.runner.wait(transfer_id)
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-            final = self._services.board.snapshot(Role.PUSHER, transfer_id)
-            if final is not None and final != last:
-                shown.show(final)
-            shown.close()
-        return final
-
-    async def _report(self, transfer_id: str, snapshot: Snapshot | None, *, stopped: bool = False) -> None:
-        row = await self._services.ledger.get_transfer(Role.PUSHER, transfer_id)
-        facts: Mapping[str, Any] = row.facts if row else {}
-        state = snapshot.position.state if snapshot else None
-        right = State.COMPLETED if self._options.commit else State.READY
-        problem: Exception | None = None
-        if not stopped and state is not right:
-            problem = (
-                Interrupted("The transfer is paused. The same command goes on where it stopped.")
-                if state is State.PAUSED
-                else failure_of(state, facts)
-            )
-        line = last_line(
-            transfer_id,
-            snapshot,
-            facts,
-            ok=problem is None and not stopped,
-            seconds=time.monotonic() - self._began,
-            pusher_peak_rss_mib=peak_rss_mib(),
-        )
-        if self._output.json:
-            if stopped or problem is not None:
-                line["error"] = _error_shape(problem)
-            self._output.last(line)
-        elif problem is None and not stopped:
-            for text in summary(line, committed=self._options.commit):
-                self._output.result(text)
-        if problem is not None:
-            raise problem
-
-
-def _error_shape(problem: Exception | None) -> dict[str, str]:
-    if isinstance(problem, TransferError):
-        return {"code": code_of(problem), "message": problem.message}
-    return {"code": "interrupted", "message": str(problem or "Stopped before the end.")}
 
 
 def _told(report: Mapping[str, Any], *, plan: bool) -> Iterator[str]:

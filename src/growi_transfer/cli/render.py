@@ -8,13 +8,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from growi_transfer.cli.output import Output, count, duration, size
-from growi_transfer.protocol.machine import State
+from growi_transfer.ledger.base import LogRow
+from growi_transfer.protocol.machine import RUNNING, State
 from growi_transfer.protocol.progress import Snapshot, eta_seconds, to_json
 
 LINE_SECONDS = 5.0
@@ -149,6 +151,18 @@ def details(shape: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterable[str]
     if files["failed"] or files["skipped"]:
         yield f"             {count(files['failed'])} failed, {count(files['skipped'])} skipped"
     yield f"bytes        {size(bytes_['done'])} of {size(bytes_['total'])}, {size(bytes_['wire'])} over the line"
+    activity = shape.get("activity")
+    if activity and shape["state"] in RUNNING:
+        for name in ("volumes", "attachments"):
+            lane = activity[name]
+            waiting = f", {count(lane['waiting'])} waiting" if lane["waiting"] else ""
+            yield f"in flight    {name}: {lane['in_flight']} of at most {lane['limit']}{waiting}"
+    if activity and activity["retries"]:
+        yield f"tried again  {', '.join(f'{count(n)} x {code}' for code, n in sorted(activity['retries'].items()))}"
+    if shape.get("created_at"):
+        yield f"begun        {_moment(shape['created_at'])}"
+    if shape.get("rollback_until"):
+        yield f"kept until   {_moment(shape['rollback_until'])}, for a rollback"
     error = facts.get("error")
     if error:
         yield f"error        {error.get('message', '')} ({error.get('code', '')})"
@@ -156,6 +170,15 @@ def details(shape: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterable[str]
         yield f"warning      {warning['message']} ({warning['code']})"
     for failure in shape["failures"]:
         yield f"failed       {failure['kind']} {failure['item']}: {failure['message']} ({failure['code']})"
+
+
+def log_line(row: LogRow) -> str:
+    """One line of a transfer's log."""
+    return f"{row.at.astimezone(UTC).strftime('%Y-%m-%d %H:%M:%S')}  {row.level:<7}  {row.message}"
+
+
+def _moment(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _speed(snapshot: Snapshot) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import socket
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import uvicorn
 
@@ -47,6 +48,7 @@ async def serve_wiki(session: Session, settings: Settings, role: str, signals: S
                     version=__version__,
                     receiver=services.receiver if role != "pusher" else None,
                     pusher=services.pusher if role != "receiver" else None,
+                    retention=timedelta(days=settings.retention_days),
                 )
                 url = local_url(bound)
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -24,7 +25,7 @@ from growi_transfer.cli.exits import ExitCode
 from growi_transfer.cli.logs import configure_logging
 from growi_transfer.cli.output import Output
 from growi_transfer.cli.server_file import running_server
-from growi_transfer.ledger.base import Ledger, TransferRow
+from growi_transfer.ledger.base import Ledger, Role, TransferRow
 from growi_transfer.protocol.errors import TransferNotFound
 from growi_transfer.settings import Settings
 from growi_transfer.web import services as web
@@ -47,6 +48,9 @@ class UsageFault(TyperException):
 
 
 class Jobs(Protocol):
+    def has(self, transfer_id: str) -> bool:
+        """Whether the transfer runs in this process."""
+
     async def wait(self, transfer_id: str) -> None:
         """Until the transfer no longer runs in this process; at once when it does not."""
 
@@ -54,6 +58,14 @@ class Jobs(Protocol):
 class Pusher(web.PusherService, Protocol):
     @property
     def runner(self) -> Jobs: ...
+
+    async def proceed(self, transfer_id: str) -> dict[str, Any]:
+        """Go on with the key that is kept. Raises KeyNotKept."""
+
+    async def take_key(self, transfer_id: str, key_string: str) -> None:
+        """Keep a new key. Raises SetupDiffers for one of another destination."""
+
+    async def purge_expired(self, retention: timedelta) -> list[str]: ...
 
     async def export_archive(
         self, path: Path, *, exclude_collections: Sequence[str] = (), with_attachments: bool = True
@@ -64,11 +76,33 @@ class Pusher(web.PusherService, Protocol):
         """The database in the form that GROWI's own importer takes; the answer counts what is in it."""
 
 
+class Receiver(web.ReceiverService, Protocol):
+    async def purge_expired(self, retention: timedelta) -> list[str]: ...
+
+
+class Orders(Protocol):
+    """What other processes of this wiki have, and what they can be asked to do. See `jobs.orders`."""
+
+    async def is_owned(self, role: Role, transfer_id: str) -> bool:
+        """Whether a process that may be alive has the transfer."""
+
+    async def is_elsewhere(self, role: Role, transfer_id: str) -> bool:
+        """Whether another process than this one has it."""
+
+    async def to_server(
+        self, role: Role, transfer_id: str, verb: str, arguments: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """Have the server of this wiki do it; None when none takes it."""
+
+    async def settled(self, seconds: float | None = None) -> None:
+        """Wait until every order that this process has taken is answered."""
+
+
 class Services(Protocol):
     """What `wiring.open_services` yields. A role that was not asked for is None."""
 
     @property
-    def receiver(self) -> web.ReceiverService | None: ...
+    def receiver(self) -> Receiver | None: ...
 
     @property
     def pusher(self) -> Pusher | None: ...
@@ -81,6 +115,9 @@ class Services(Protocol):
 
     @property
     def keys(self) -> web.KeyService: ...
+
+    @property
+    def orders(self) -> Orders: ...
 
 
 class OpenServices(Protocol):
@@ -104,6 +141,11 @@ class Session:
     def settings(self, **flags: Any) -> Settings:
         """The settings; `flags` are those of the command itself. Raises SettingInvalid."""
         return Settings.load(self.environ, self.settings_file, {**self.flags, **flags})
+
+    def has_server(self, role: Role) -> bool:
+        """Whether a server of this data folder is running that has this role."""
+        server = running_server(self.settings().data_dir)
+        return server is not None and server.role in ("both", role.value)
 
     def with_services(self, role: str, work: Callable[[Services], Awaitable[T]], settings: Settings | None = None) -> T:
         """Open the services of a role, do the work, close them. Raises Interrupted when asked to stop."""

@@ -1,21 +1,25 @@
-"""`growi-transfer transfers`: what was begun here, on either side, and what can be done with it."""
+"""`growi-transfer transfers`: what was begun here, on either side. What can be done with it stands in `cli.steer`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import UTC
-from typing import Annotated, Any
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
 
 import typer
 
+from growi_transfer.cli import steer
+from growi_transfer.cli.follow import ENDS
 from growi_transfer.cli.output import table
-from growi_transfer.cli.render import details, of, reporter
-from growi_transfer.cli.result import failure_of
-from growi_transfer.cli.session import Services, UsageFault, find_transfer, session_of
-from growi_transfer.ledger.base import Role, TransferRow
+from growi_transfer.cli.render import details, log_line, of, reporter
+from growi_transfer.cli.session import Services, find_transfer, session_of
+from growi_transfer.cli.steer import Id, Json
+from growi_transfer.ledger.base import LogRow, Role, TransferRow
 from growi_transfer.ledger.board import snapshot_of
-from growi_transfer.protocol.machine import FINISHED, State
+from growi_transfer.ledger.log import KEPT, levels_from, line_json
+from growi_transfer.ledger.retention import rollback_until
+from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.progress import Snapshot, to_json
 
 app = typer.Typer(
@@ -24,14 +28,13 @@ app = typer.Typer(
 )
 LOOK_SECONDS = 0.5
 """Between two looks at a transfer that another process runs; the ledger is not written more often."""
-Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the transfer, or its first digits.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one value a line.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+_SETTLE_SECONDS = 1.5
+"""After this the last lines of a process that has ended its transfer are in the ledger."""
 
 
 @app.command("list")
 def list_transfers(context: typer.Context, json: Json = False) -> None:
-    """List transfers, newest first.
+    """List transfers, newest first. KEPT UNTIL: as long as a rollback is possible.
 
     \b
     Examples:
@@ -40,10 +43,11 @@ def list_transfers(context: typer.Context, json: Json = False) -> None:
     """
     session = session_of(context)
     session.output.json = json
+    retention = timedelta(days=session.settings().retention_days)
 
     async def work(services: Services) -> list[tuple[TransferRow, dict[str, Any]]]:
         rows = await services.ledger.list_transfers()
-        return [(row, shape_of(services, row)) for row in rows]
+        return [(row, await shape_of(services, row, retention)) for row in rows]
 
     found = session.with_services("both", work)
     if json:
@@ -51,34 +55,37 @@ def list_transfers(context: typer.Context, json: Json = False) -> None:
         return
     cells = [
         [
-            row.id[:12],
+            row.id[:8],
             row.role.value,
-            shape["state"],
+            shape["state"].replace("_", " "),
             of(shape["documents"]["done"], shape["documents"]["total"]),
-            of(shape["files"]["done"], shape["files"]["total"]),
-            row.created_at.astimezone(UTC).strftime("%Y-%m-%d %H:%M"),
+            of(shape["files"]["done"] + shape["files"]["skipped"], shape["files"]["total"]),
+            _day(row.created_at),
+            _day(rollback_until(row, retention)),
         ]
         for row, shape in found
     ]
-    head = ["ID", "ROLE", "STATE", "DOCUMENTS", "ATTACHMENTS", "BEGUN (UTC)"]
+    head = ["ID", "ROLE", "STATE", "DOCUMENTS", "FILES", "BEGUN", "KEPT UNTIL"]
     for line in table(head, cells) if cells else ["There are no transfers."]:
         session.output.result(line)
 
 
 @app.command()
 def show(context: typer.Context, transfer: Id, json: Json = False) -> None:
-    """Show one transfer: state, counts, warnings and failures.
+    """Show one transfer: state, counts, what is in flight, warnings and failures.
 
     \b
     Examples:
       growi-transfer transfers show 1f3a
+      growi-transfer transfers show 1f3a --json
     """
     session = session_of(context)
     session.output.json = json
+    retention = timedelta(days=session.settings().retention_days)
 
     async def work(services: Services) -> tuple[TransferRow, dict[str, Any]]:
         row = await find_transfer(services.ledger, transfer)
-        return row, shape_of(services, row)
+        return row, await shape_of(services, row, retention)
 
     row, shape = session.with_services("both", work)
     if json:
@@ -107,11 +114,11 @@ def watch(context: typer.Context, transfer: Id, json: Json = False) -> None:
         try:
             while True:
                 # The process that runs the transfer may be another one: what it knows, the ledger knows a second later.
-                snapshot = snapshot_of(row)
+                snapshot = snapshot_of(row, moving=True)
                 if snapshot != last:
                     shown.show(snapshot)
                     last = snapshot
-                if row.position.state in (*FINISHED, State.FAILED, State.PAUSED):
+                if row.position.state in ENDS:
                     return row.position.state
                 await asyncio.sleep(LOOK_SECONDS)
                 row = await services.ledger.get_transfer(row.role, row.id) or row
@@ -120,114 +127,80 @@ def watch(context: typer.Context, transfer: Id, json: Json = False) -> None:
 
     state = session.with_services("both", work)
     if not json:
-        session.output.result(state.value)
+        session.output.result(state.value.replace("_", " "))
 
 
 @app.command()
-def cancel(context: typer.Context, transfer: Id, yes: Yes = False, json: Json = False) -> None:
-    """End a transfer that is not committed. The destination stays as it was.
+def logs(
+    context: typer.Context,
+    transfer: Id,
+    level: Annotated[
+        Literal["info", "warning", "error"],
+        typer.Option("--level", metavar="LEVEL", help="The least urgent lines to show: info, warning or error."),
+    ] = "info",
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, max=KEPT, help="At most so many, the newest.")
+    ] = 200,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until it ends, fails or pauses.")] = False,
+    json: Json = False,
+) -> None:
+    """Show what happened to a transfer: states, passes, retries, failures, orders.
+
+    Each side has its own log; the newest 2,000 lines are kept.
 
     \b
     Examples:
-      growi-transfer transfers cancel 1f3a
+      growi-transfer transfers logs 1f3a
+      growi-transfer transfers logs 1f3a --level warning
+      growi-transfer transfers logs 1f3a --follow --json
     """
-    _confirm(context, yes, "Cancel this transfer? What was copied so far is thrown away.")
-    _act(context, transfer, json, _cancel)
-
-
-@app.command()
-def commit(context: typer.Context, transfer: Id, json: Json = False) -> None:
-    """Swap in what was verified. The former data are kept for a rollback.
-
-    \b
-    Examples:
-      growi-transfer transfers commit 1f3a
-    """
-    _act(context, transfer, json, _commit)
-
-
-@app.command()
-def rollback(context: typer.Context, transfer: Id, yes: Yes = False, json: Json = False) -> None:
-    """Bring back what a commit replaced. What was written since then is lost.
-
-    \b
-    Examples:
-      growi-transfer transfers rollback 1f3a
-    """
-    _confirm(context, yes, "Bring back the former data? What was written since the commit is lost.")
-    _act(context, transfer, json, _rollback)
-
-
-@app.command()
-def release(context: typer.Context, transfer: Id, json: Json = False) -> None:
-    """At the destination: end the maintenance mode that a commit leaves on.
-
-    \b
-    Examples:
-      growi-transfer transfers release 1f3a
-    """
-    _act(context, transfer, json, _release)
-
-
-def shape_of(services: Services, row: TransferRow) -> dict[str, Any]:
-    """The public shape of a transfer, as of now or as it was last saved."""
-    return to_json(services.board.snapshot(row.role, row.id) or snapshot_of(row))
-
-
-def _confirm(context: typer.Context, yes: bool, question: str) -> None:
-    session = session_of(context)
-    if yes:
-        return
-    if not session.output.interactive:
-        raise UsageFault("This needs --yes where nobody can be asked.")
-    typer.confirm(question, abort=True, err=True)
-
-
-Action = Callable[[Services, TransferRow], Awaitable[dict[str, Any]]]
-
-
-def _act(context: typer.Context, transfer: str, json: bool, action: Action) -> None:
     session = session_of(context)
     session.output.json = json
+    levels = levels_from(level)
 
-    async def work(services: Services) -> tuple[TransferRow, dict[str, Any]]:
+    def show_lines(rows: Sequence[LogRow]) -> None:
+        for row in rows:
+            if json:
+                session.output.value(line_json(row))
+            else:
+                session.output.result(log_line(row))
+
+    async def work(services: Services) -> None:
         row = await find_transfer(services.ledger, transfer)
-        return row, await action(services, row)
+        seen = ""
+        count = limit
+        while True:
+            at_rest = row.position.state in ENDS
+            if follow and at_rest and seen:
+                await asyncio.sleep(_SETTLE_SECONDS)
+            rows = await services.ledger.log(row.role, row.id, levels=levels, limit=count, after=seen)
+            show_lines(rows)
+            # Lines of two processes may arrive out of order by a second; the stamp of the last one shown decides.
+            seen = rows[-1].stamp if rows else seen
+            count = KEPT
+            if not follow or at_rest:
+                return
+            seen = seen or "0"
+            await asyncio.sleep(LOOK_SECONDS)
+            row = await services.ledger.get_transfer(row.role, row.id) or row
 
-    row, answer = session.with_services("both", work)
-    if json:
-        session.output.last(answer)
-    else:
-        session.output.result(f"{row.id[:12]} is {answer['transfer']['state']}.")
-
-
-async def _cancel(services: Services, row: TransferRow) -> dict[str, Any]:
-    if row.role is Role.RECEIVER and services.receiver is not None:
-        return await services.receiver.cancel(row.id, epoch=None)
-    assert services.pusher is not None
-    return await services.pusher.cancel(row.id)
-
-
-async def _commit(services: Services, row: TransferRow) -> dict[str, Any]:
-    if row.role is Role.RECEIVER and services.receiver is not None:
-        return await services.receiver.commit(row.id, epoch=None)
-    assert services.pusher is not None
-    await services.pusher.commit(row.id)
-    # The commit runs in this process, and must not end with the command.
-    await services.pusher.runner.wait(row.id)
-    done = await find_transfer(services.ledger, row.id)
-    if done.position.state is not State.COMPLETED:
-        raise failure_of(done.position.state, done.facts)
-    return {"transfer": shape_of(services, done)}
+    session.with_services("both", work)
 
 
-async def _rollback(services: Services, row: TransferRow) -> dict[str, Any]:
-    if row.role is Role.RECEIVER and services.receiver is not None:
-        return await services.receiver.rollback(row.id, epoch=None)
-    assert services.pusher is not None
-    return await services.pusher.rollback(row.id)
+for _command in steer.COMMANDS:
+    app.command()(_command)
 
 
-async def _release(services: Services, row: TransferRow) -> dict[str, Any]:
-    assert services.receiver is not None
-    return await services.receiver.release_maintenance(row.id)
+async def shape_of(services: Services, row: TransferRow, retention: timedelta) -> dict[str, Any]:
+    """The public shape of a transfer, and when it was begun and until when it can be rolled back."""
+    moving = row.role is Role.RECEIVER or await services.orders.is_owned(row.role, row.id)
+    until = rollback_until(row, retention)
+    return {
+        **to_json(snapshot_of(row, moving=moving)),
+        "created_at": row.created_at.isoformat(),
+        "rollback_until": until.isoformat() if until else None,
+    }
+
+
+def _day(moment: datetime | None) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d") if moment else ""

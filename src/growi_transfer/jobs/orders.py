@@ -99,6 +99,11 @@ class Orders:
         owner = await self._ledger.lease_owner(role, transfer_id)
         return owner is not None and not self._is_gone(owner)
 
+    async def is_elsewhere(self, role: Role, transfer_id: str) -> bool:
+        """Whether another process than this one has the transfer."""
+        owner = await self._ledger.lease_owner(role, transfer_id)
+        return owner is not None and owner != self._owner and not self._is_gone(owner)
+
     async def _give(
         self, role: Role, transfer_id: str, verb: str, arguments: Mapping[str, Any], to: str
     ) -> dict[str, Any] | None:

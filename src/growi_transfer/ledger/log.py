@@ -31,6 +31,17 @@ def levels_from(level: str) -> tuple[str, ...]:
     return LEVELS[LEVELS.index(level) :]
 
 
+def line_json(row: LogRow) -> dict[str, Any]:
+    """One line as HTTP and `--json` show it."""
+    return {
+        "at": row.at.isoformat(),
+        "level": row.level,
+        "event": row.event,
+        "message": row.message,
+        "details": dict(row.details),
+    }
+
+
 class TransferLog:
     """Collects lines for the ledger. `writer`: four hex digits that no other process at work has."""
 

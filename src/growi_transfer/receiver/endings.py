@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
 from growi_transfer.ledger.base import Ledger, Role, TransferRow
 from growi_transfer.ledger.life import require
+from growi_transfer.ledger.retention import kept_until
 from growi_transfer.protocol.errors import (
     CommitFailed,
     DestinationBusy,
@@ -228,7 +229,7 @@ class Endings:
         for row in await self._ledger.list_transfers(Role.RECEIVER, _ROWS):
             if row.position.state not in (State.COMPLETED, State.ROLLED_BACK) or row.facts.get("purged_at"):
                 continue
-            if self.kept_until(row, retention) > self._transfers.clock():
+            if kept_until(row, retention) > self._transfers.clock():
                 continue
             try:
                 await self.purge(row.id)
@@ -239,12 +240,6 @@ class Endings:
             _log.info("transfer_purged", transfer=row.id)
             purged.append(row.id)
         return purged
-
-    @staticmethod
-    def kept_until(row: TransferRow, retention: timedelta) -> datetime:
-        """When what a finished transfer keeps is purged."""
-        ended = row.facts.get("rolled_back_at") or row.facts.get("committed_at")
-        return (datetime.fromisoformat(ended) if ended else row.updated_at) + retention
 
     async def release_maintenance(self, transfer_id: str) -> None:
         """End the maintenance mode that the commit left on. GROWI reads it at its next start or reload."""

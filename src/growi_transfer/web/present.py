@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from starlette.requests import HTTPConnection
 
 from growi_transfer.ledger.base import Role, TransferRow
+from growi_transfer.ledger.board import snapshot_of
+from growi_transfer.ledger.retention import rollback_until
 from growi_transfer.protocol.errors import TransferNotFound
-from growi_transfer.protocol.progress import Snapshot, to_json
+from growi_transfer.protocol.progress import to_json
 from growi_transfer.web.auth import services_of
 from growi_transfer.web.services import Services
 
@@ -27,10 +28,12 @@ async def row_of(request: HTTPConnection, transfer_id: str, role: Role | None = 
 def shape_of(services: Services, row: TransferRow) -> dict[str, Any]:
     """The public shape of a transfer."""
     snapshot = services.board.snapshot(row.role, row.id)
-    if snapshot is not None:
-        return to_json(replace(snapshot, position=row.position))
-    kept = row.facts.get("progress")
-    if not isinstance(kept, dict):
-        return to_json(Snapshot(id=row.id, role=row.role.value, position=row.position))
-    # The numbers are those of the last time it was saved; the state is the row's own.
-    return {**kept, "state": row.position.state.value}
+    if snapshot is None or snapshot.position != row.position:
+        # Another process of this wiki has moved it since the board last looked.
+        snapshot = snapshot_of(row)
+    until = rollback_until(row, services.retention)
+    return {
+        **to_json(snapshot),
+        "created_at": row.created_at.isoformat(),
+        "rollback_until": until.isoformat() if until else None,
+    }

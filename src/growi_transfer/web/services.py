@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -102,6 +102,8 @@ class ReceiverService(Protocol):
 
     async def cancel(self, transfer_id: str, *, epoch: int | None) -> dict[str, Any]: ...
 
+    async def purge(self, transfer_id: str) -> dict[str, Any]: ...
+
     async def release_maintenance(self, transfer_id: str) -> dict[str, Any]: ...
 
     async def keep_alive(self, transfer_id: str, *, epoch: int) -> None: ...
@@ -133,6 +135,8 @@ class PusherService(Protocol):
     async def commit(self, transfer_id: str) -> dict[str, Any]: ...
 
     async def rollback(self, transfer_id: str) -> dict[str, Any]: ...
+
+    async def purge(self, transfer_id: str) -> dict[str, Any]: ...
 
     async def tune(
         self,
@@ -190,6 +194,8 @@ class Services:
     pusher: PusherService | None = None
     limits: Limits = Limits()
     clock: Callable[[], datetime] = _now
+    retention: timedelta = timedelta(days=7)
+    """How long what a commit replaced is kept."""
 
     def __post_init__(self) -> None:
         if not self.admin_token or not self.session_secrets:

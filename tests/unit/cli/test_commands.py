@@ -15,8 +15,11 @@ from tests.fakes.web import OTHER, TRANSFER
 
 from growi_transfer.cli.server_file import RunningServer
 from growi_transfer.ledger.base import Role
+from growi_transfer.ledger.log import TransferLog
 from growi_transfer.protocol.machine import Position, State
-from growi_transfer.protocol.progress import Notice, Snapshot
+from growi_transfer.protocol.progress import Activity, Lane, Notice, Snapshot, to_json
+
+SERVER = RunningServer(1, "http://127.0.0.1:51234", "both")
 
 
 def out(capsys: pytest.CaptureFixture[str]) -> str:
@@ -94,40 +97,96 @@ def test_no_transfers(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
     assert value(capsys) == {"transfers": []}
 
 
-def test_list_has_the_live_state_or_the_saved_one(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
-    asyncio.run(wiki.row(Role.PUSHER, TRANSFER, State.COPYING))
-    asyncio.run(wiki.row(Role.RECEIVER, OTHER, State.COMPLETED))
-    asyncio.run(
-        wiki.board.put(
-            Snapshot(TRANSFER, "pusher", position=Position(State.VERIFYING), documents_done=1234, documents_total=5678)
-        )
-    )
+def test_list_shows_what_the_ledger_has(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    snapshot = Snapshot(TRANSFER, "pusher", documents_done=1234, documents_total=5678, bytes_per_second=5.0)
+    asyncio.run(wiki.row(Role.PUSHER, TRANSFER, State.VERIFYING, progress=to_json(snapshot)))
+    asyncio.run(wiki.row(Role.RECEIVER, OTHER, State.COMPLETED, committed_at="2026-11-20T09:30:00+00:00"))
     assert wiki.run("transfers", "list") == 0
     shown = out(capsys)
     assert "1,234 of 5,678" in shown
     assert "verifying" in shown
-    assert "completed" in shown
+    [completed] = [line for line in shown.splitlines() if "completed" in line]
+    assert completed.endswith("2026-11-21  2026-11-27")
     assert max(len(line) for line in shown.splitlines()) <= 80
     assert not any(line.endswith(" ") for line in shown.splitlines())
-    assert wiki.run("transfers", "list", "--json") == 0
-    assert {(shape["id"], shape["state"]) for shape in value(capsys)["transfers"]} == {
-        (TRANSFER, "verifying"),
-        (OTHER, "completed"),
-    }
+    assert wiki.run("transfers", "list", "--json", GROWI_TRANSFER_RETENTION_DAYS="30") == 0
+    shapes = {shape["id"]: shape for shape in value(capsys)["transfers"]}
+    assert {(name, shape["state"]) for name, shape in shapes.items()} == {(TRANSFER, "verifying"), (OTHER, "completed")}
+    assert shapes[OTHER]["rollback_until"] == "2026-12-20T09:30:00+00:00"
+    assert shapes[TRANSFER]["rollback_until"] is None
+    assert shapes[TRANSFER]["rate"]["bytes_per_second"] == 0, "nobody is at it"
+    wiki.orders.owned.add(TRANSFER)
+    assert wiki.run("transfers", "show", TRANSFER, "--json") == 0
+    assert value(capsys)["transfer"]["rate"]["bytes_per_second"] == 5.0
 
 
 def test_show_takes_the_first_digits(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
-    asyncio.run(wiki.row(error={"code": "storage_full", "message": "The disk is full."}))
-    asyncio.run(
-        wiki.board.put(Snapshot(TRANSFER, "pusher", warnings=(Notice("password_seed_mismatch", "They differ."),)))
+    snapshot = Snapshot(
+        TRANSFER,
+        "pusher",
+        warnings=(Notice("password_seed_mismatch", "They differ."),),
+        activity=Activity(Lane(2, 3, 1), Lane(4, 4), {"peer_unavailable": 7}),
     )
+    error = {"code": "storage_full", "message": "The disk is full."}
+    asyncio.run(wiki.row(error=error, progress=to_json(snapshot)))
+    wiki.orders.owned.add(TRANSFER)
     assert wiki.run("transfers", "show", TRANSFER[:4].upper()) == 0
     shown = out(capsys)
     assert TRANSFER in shown
     assert "The disk is full. (storage_full)" in shown
     assert "They differ. (password_seed_mismatch)" in shown
+    assert "volumes: 2 of at most 3, 1 waiting" in shown
+    assert "7 x peer_unavailable" in shown
     assert wiki.run("transfers", "show", TRANSFER, "--json") == 0
     assert value(capsys)["transfer"]["id"] == TRANSFER
+
+
+def test_logs_of_one_side_from_a_level_on(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    asyncio.run(wiki.row(Role.RECEIVER, state=State.COMPLETED))
+    log = TransferLog(wiki.ledger, lambda: datetime(2026, 11, 21, 12, 0, tzinfo=UTC), "abcd")
+    for number, level in enumerate(("info", "warning", "error", "info")):
+        log.note(Role.RECEIVER, TRANSFER, level, "event", f"line {number}", {"number": number})
+    log.note(Role.PUSHER, TRANSFER, "info", "event", "of the other side", {})
+    asyncio.run(log.flush())
+    assert wiki.run("transfers", "logs", TRANSFER[:5]) == 0
+    assert out(capsys).splitlines()[1:3] == [
+        "2026-11-21 12:00:00  warning  line 1",
+        "2026-11-21 12:00:00  error    line 2",
+    ]
+    assert wiki.run("transfers", "logs", TRANSFER, "--level", "warning", "--json") == 0
+    lines = [json.loads(line) for line in out(capsys).splitlines()]
+    assert [(one["level"], one["message"], one["details"]) for one in lines] == [
+        ("warning", "line 1", {"number": 1}),
+        ("error", "line 2", {"number": 2}),
+    ]
+    assert wiki.run("transfers", "logs", TRANSFER, "--limit", "1") == 0
+    assert out(capsys) == "2026-11-21 12:00:00  info     line 3\n"
+    assert wiki.run("transfers", "logs", TRANSFER, "--level", "loud") == 2
+
+
+def test_logs_are_followed_to_the_end(
+    wiki: Wiki, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("growi_transfer.cli.transfers.LOOK_SECONDS", 0)
+    monkeypatch.setattr("growi_transfer.cli.transfers._SETTLE_SECONDS", 0)
+    asyncio.run(wiki.row(state=State.COPYING))
+    log = TransferLog(wiki.ledger, lambda: datetime.now(UTC), "abcd")
+    looked, looks = wiki.ledger.get_transfer, 0
+
+    async def get_transfer(role: Role, transfer_id: str) -> Any:
+        nonlocal looks
+        looks += 1
+        log.note(role, transfer_id, "info", "event", f"line {looks}", {})
+        await log.flush()
+        if looks == 3:
+            await wiki.ledger.move_transfer(
+                role, transfer_id, Position(State.COPYING), Position(State.CANCELLED), datetime.now(UTC)
+            )
+        return await looked(role, transfer_id)
+
+    monkeypatch.setattr(wiki.ledger, "get_transfer", get_transfer)
+    assert wiki.run("transfers", "logs", TRANSFER, "--follow") == 0
+    assert [line.split("  ")[-1].strip() for line in out(capsys).splitlines()] == ["line 1", "line 2", "line 3"]
 
 
 @pytest.mark.parametrize("given", ["ffff", "", "0123456789abcdef0123456789abcdef0"])
@@ -145,21 +204,28 @@ def test_digits_that_fit_two_transfers(wiki: Wiki, capsys: pytest.CaptureFixture
     assert wiki.calls() == []
 
 
-@pytest.mark.parametrize(("role", "verb"), [(role, verb) for role in Role for verb in ("cancel", "commit", "rollback")])
+STEPS = [
+    *((role, verb) for role in Role for verb in ("cancel", "rollback", "purge")),
+    (Role.RECEIVER, "commit"),
+    (Role.PUSHER, "pause"),
+]
+
+
+@pytest.mark.parametrize(("role", "verb"), STEPS)
 def test_steering_asks_the_role_that_has_the_transfer(
     wiki: Wiki, capsys: pytest.CaptureFixture[str], role: Role, verb: str
 ) -> None:
     asyncio.run(wiki.row(role, state=State.COMPLETED))
-    yes = [] if verb == "commit" else ["--yes"]
+    yes = [] if verb in ("commit", "pause") else ["--yes"]
     assert wiki.run("transfers", verb, TRANSFER[:6], *yes) == 0
     [(name, arguments)] = (wiki.pusher if role is Role.PUSHER else wiki.receiver).calls
     assert (name, arguments["transfer_id"]) == (verb, TRANSFER)
     assert arguments.get("epoch") is None
     assert wiki.calls() == [verb]
-    assert f"{TRANSFER[:12]} is completed." in out(capsys)
+    assert f"{TRANSFER[:12]} is {'purged' if verb == 'purge' else 'completed'}." in out(capsys)
 
 
-@pytest.mark.parametrize("verb", ["cancel", "rollback"])
+@pytest.mark.parametrize("verb", ["cancel", "rollback", "purge"])
 def test_what_throws_data_away_needs_consent(wiki: Wiki, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
     asyncio.run(wiki.row())
     assert wiki.run("transfers", verb, TRANSFER) == 2
@@ -173,6 +239,63 @@ def test_release_is_for_the_destination(wiki: Wiki) -> None:
     asyncio.run(wiki.row(Role.RECEIVER))
     assert wiki.run("transfers", "release", TRANSFER) == 0
     assert wiki.calls() == ["release_maintenance"]
+    asyncio.run(wiki.row(Role.PUSHER, OTHER))
+    assert wiki.run("transfers", "release", OTHER) == 1
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "retry", "verify", "tune"])
+def test_what_only_a_source_does(wiki: Wiki, capsys: pytest.CaptureFixture[str], verb: str) -> None:
+    asyncio.run(wiki.row(Role.RECEIVER))
+    more = ["--volumes", "2"] if verb == "tune" else []
+    assert wiki.run("transfers", verb, TRANSFER, *more, "--json") == 1
+    assert value(capsys)["error"]["code"] == "state_conflict"
+    assert wiki.calls() == []
+
+
+def test_data_that_come_in_are_left_to_the_server_that_takes_them(
+    wiki: Wiki, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def server(transfer_id: str, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        return {"transfer": {"state": "cancelled"}}
+
+    asyncio.run(wiki.row(Role.RECEIVER))
+    wiki.orders.server = server
+    assert wiki.run("transfers", "cancel", TRANSFER, "--yes") == 0
+    assert wiki.calls() == ["cancel"], "without a server it is done here"
+    monkeypatch.setattr("growi_transfer.cli.session.running_server", lambda _: SERVER)
+    assert wiki.run("transfers", "cancel", TRANSFER, "--yes") == 0
+    assert wiki.orders.given == [("receiver", "cancel", {"epoch": None})]
+    assert wiki.calls() == ["cancel"]
+    wiki.orders.server = None
+    assert wiki.run("transfers", "commit", TRANSFER) == 0
+    assert wiki.calls() == ["cancel", "commit"], "one that does not answer is passed over"
+
+
+@pytest.mark.parametrize(
+    ("given", "changes", "told"),
+    [
+        (["--volumes", "5"], {"volumes": 5}, "volumes 5."),
+        (["--bandwidth", "2M", "--attachments", "1"], {"attachments": 1, "bandwidth": 2 << 20}, "bandwidth 2.0 MiB/s."),
+        (["--bandwidth", "none"], {"bandwidth": None}, "bandwidth none."),
+    ],
+)
+def test_tune(
+    wiki: Wiki, capsys: pytest.CaptureFixture[str], given: list[str], changes: dict[str, Any], told: str
+) -> None:
+    asyncio.run(wiki.row())
+    assert wiki.run("transfers", "tune", TRANSFER, *given) == 0
+    assert wiki.pusher.calls == [("tune", {"transfer_id": TRANSFER, **changes})]
+    assert told in out(capsys)
+    assert wiki.run("transfers", "tune", TRANSFER) == 2
+    assert wiki.run("transfers", "tune", TRANSFER, "--bandwidth", "fast") == 2
+
+
+def test_purge_of_all_that_has_expired(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    assert wiki.run("transfers", "purge", "--all-expired", "--json", GROWI_TRANSFER_RETENTION_DAYS="3") == 0
+    assert value(capsys) == {"purged": [TRANSFER]}
+    assert [arguments["retention"].days for _, arguments in [*wiki.pusher.calls, *wiki.receiver.calls]] == [3, 3]
+    assert wiki.run("transfers", "purge") == 2
+    assert wiki.run("transfers", "purge", TRANSFER, "--all-expired") == 2
 
 
 @pytest.mark.parametrize("end", [State.FAILED, State.PAUSED, State.COMPLETED, State.CANCELLED])
@@ -193,31 +316,6 @@ def test_watch_follows_another_process_to_the_end(
     assert wiki.run("transfers", "watch", TRANSFER, "--json") == 0
     states = [json.loads(line)["state"] for line in out(capsys).splitlines()]
     assert states == ["copying", "reconciling", end.value]
-
-
-def test_a_commit_at_the_source_lasts_as_long_as_the_command(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
-    asyncio.run(wiki.row(state=State.READY))
-
-    async def commit(transfer_id: str) -> dict[str, Any]:
-        async def work() -> None:
-            await asyncio.sleep(0)
-            now = datetime.now(UTC)
-            await wiki.ledger.move_transfer(
-                Role.PUSHER, transfer_id, Position(State.READY), Position(State.COMPLETED), now
-            )
-
-        wiki.pusher.tasks.append(asyncio.create_task(work()))
-        return {"transfer": {"state": "committing"}}
-
-    wiki.pusher.commit = commit  # type: ignore[method-assign]
-    assert wiki.run("transfers", "commit", TRANSFER) == 0
-    assert "is completed." in out(capsys)
-
-
-def test_a_commit_that_was_undone_is_1(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
-    asyncio.run(wiki.row(state=State.READY, error={"code": "commit_failed", "message": "Undone."}))
-    assert wiki.run("transfers", "commit", TRANSFER) == 1
-    assert "error: Undone. (commit_failed)" in capsys.readouterr().err
 
 
 # export, import

@@ -20,7 +20,7 @@ from growi_transfer.protocol.errors import (
     all_errors,
 )
 
-USAGE = {"setting_invalid", "transfer_key_invalid"}
+USAGE = {"key_not_kept", "setting_invalid", "transfer_key_invalid"}
 BLOCKED = {"blocked", "growi_incompatible_to_transfer", "destination_not_allowed"}
 GOES_ON = {
     "digest_mismatch",

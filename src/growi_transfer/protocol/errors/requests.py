@@ -68,6 +68,12 @@ class DigestMismatch(InvalidRequest):
     retryable = True
 
 
+class KeyNotKept(InvalidRequest):
+    """The key of this transfer is no longer kept here. Give it again, or ask the destination for a new one."""
+
+    code = "key_not_kept"
+
+
 class TransferKeyMalformed(InvalidRequest):
     """The transfer key is not complete. Copy the whole key from the destination's page."""
 

@@ -1,0 +1,378 @@
+"""`growi-transfer transfers <verb> ID`: what can be done with a transfer. Whoever has it does it; see `jobs.orders`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+
+from growi_transfer.cli.follow import Following
+from growi_transfer.cli.inputs import KEY_ON_COMMAND_LINE, parse_size, read_new_key
+from growi_transfer.cli.output import size
+from growi_transfer.cli.session import Pusher, Services, Session, UsageFault, find_transfer, session_of
+from growi_transfer.ledger.base import Role, TransferRow
+from growi_transfer.protocol.errors import KeyNotKept, StateConflict
+from growi_transfer.pusher.job import options_of
+from growi_transfer.web.services import ReceiverService
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the transfer, or its first digits.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one value a line.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def resume(
+    context: typer.Context,
+    transfer: Id,
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="-", help="Read a new key from standard input.", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Go on with a transfer that is paused, failed or was interrupted.
+
+    What is stored is not sent again. The kept key is used; when it has ended, ask the destination for a new one, and
+    give it by `--key -` or in GROWI_TRANSFER_KEY. Shows progress to the end, like `push`.
+
+    \b
+    Examples:
+      growi-transfer transfers resume 1f3a
+      growi-transfer transfers resume 1f3a --key - < key.txt
+      growi-transfer transfers resume 1f3a --json | tail -n 1
+    """
+    session = session_of(context)
+    session.output.json = json
+    if key not in (None, "-"):
+        raise UsageFault(KEY_ON_COMMAND_LINE)
+    given = read_new_key(session, asked=key is not None)
+
+    async def work(services: Services, pusher: Pusher, row: TransferRow) -> None:
+        new = given
+        while True:
+            try:
+                if new is not None:
+                    await pusher.take_key(row.id, new)
+                await _begin(session, services, pusher, row, "proceed")
+            except KeyNotKept:
+                if new is not None or not session.output.interactive:
+                    raise
+                new = read_new_key(session, asked=True)
+            else:
+                return
+
+    _followed(session, transfer, work)
+
+
+def retry(context: typer.Context, transfer: Id, json: Json = False) -> None:
+    """Send again only what failed, and look again at what was skipped.
+
+    \b
+    Examples:
+      growi-transfer transfers retry 1f3a
+    """
+    _begun(context, transfer, json, "retry")
+
+
+def pause(context: typer.Context, transfer: Id, json: Json = False) -> None:
+    """Stop sending. What arrived stays there; `resume` goes on.
+
+    The transfer may run in the server or in another command: it is told, and that command ends with exit code 4.
+
+    \b
+    Examples:
+      growi-transfer transfers pause 1f3a
+    """
+    _act(context, transfer, json, _at_source("pause"))
+
+
+def cancel(context: typer.Context, transfer: Id, yes: Yes = False, json: Json = False) -> None:
+    """End a transfer that is not committed. The destination stays as it was.
+
+    \b
+    Examples:
+      growi-transfer transfers cancel 1f3a
+    """
+    _confirm(context, yes, "Cancel this transfer? What was copied so far is thrown away.")
+    _act(context, transfer, json, _either("cancel", epoch=None))
+
+
+def tune(
+    context: typer.Context,
+    transfer: Id,
+    volumes: Annotated[
+        int | None,
+        typer.Option("--volumes", metavar="N", min=1, max=32, help="Database volumes in flight.", show_default=False),
+    ] = None,
+    attachments: Annotated[
+        int | None,
+        typer.Option(
+            "--attachments", metavar="N", min=1, max=64, help="Attachment requests in flight.", show_default=False
+        ),
+    ] = None,
+    bandwidth: Annotated[
+        str | None,
+        typer.Option("--bandwidth", metavar="SIZE", help="Bytes per second: 500K, 20M; or none.", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Change how fast a transfer goes, while it runs too.
+
+    \b
+    Examples:
+      growi-transfer transfers tune 1f3a --volumes 6
+      growi-transfer transfers tune 1f3a --bandwidth 5M
+      growi-transfer transfers tune 1f3a --bandwidth none
+    """
+    changes: dict[str, Any] = {}
+    if volumes is not None:
+        changes["volumes"] = volumes
+    if attachments is not None:
+        changes["attachments"] = attachments
+    if bandwidth is not None:
+        changes["bandwidth"] = None if bandwidth.lower() == "none" else parse_size(bandwidth)
+    if not changes:
+        raise UsageFault("Say what to change: --volumes, --attachments or --bandwidth.")
+
+    def told(row: TransferRow, _: dict[str, Any]) -> str:
+        rate = changes.get("bandwidth")
+        shown = {**changes, **({"bandwidth": f"{size(rate)}/s" if rate else "none"} if "bandwidth" in changes else {})}
+        return f"{row.id[:12]}: {', '.join(f'{name} {value}' for name, value in shown.items())}."
+
+    _act(context, transfer, json, _at_source("tune", **changes), told)
+
+
+def verify(context: typer.Context, transfer: Id, json: Json = False) -> None:
+    """Read the source again, send what differs, and prove a ready transfer once more. Does not commit.
+
+    \b
+    Examples:
+      growi-transfer transfers verify 1f3a
+    """
+    _begun(context, transfer, json, "verify", commit=False)
+
+
+def commit(context: typer.Context, transfer: Id, json: Json = False) -> None:
+    """Swap in what was verified. The former data are kept for a rollback.
+
+    \b
+    Examples:
+      growi-transfer transfers commit 1f3a
+    """
+    session = session_of(context)
+    session.output.json = json
+
+    async def work(services: Services) -> tuple[TransferRow, dict[str, Any] | None]:
+        row = await find_transfer(services.ledger, transfer)
+        if row.role is Role.RECEIVER:
+            return row, await _at_destination(session, services, row, "commit", {"epoch": None})
+        assert services.pusher is not None
+        following = Following(services, session.output, commit=True)
+        await _begin(session, services, services.pusher, row, "commit")
+        await following.to_the_end(row.id)
+        return row, None
+
+    row, answer = session.with_services("both", work)
+    if answer is not None:
+        _tell(session, row, answer)
+
+
+def rollback(context: typer.Context, transfer: Id, yes: Yes = False, json: Json = False) -> None:
+    """Bring back what a commit replaced. What was written since then is lost.
+
+    \b
+    Examples:
+      growi-transfer transfers rollback 1f3a
+    """
+    _confirm(context, yes, "Bring back the former data? What was written since the commit is lost.")
+    _act(context, transfer, json, _either("rollback", epoch=None))
+
+
+def release(context: typer.Context, transfer: Id, json: Json = False) -> None:
+    """At the destination: end the maintenance mode that a commit leaves on.
+
+    \b
+    Examples:
+      growi-transfer transfers release 1f3a
+    """
+
+    async def action(session: Session, services: Services, row: TransferRow) -> dict[str, Any]:
+        if row.role is not Role.RECEIVER:
+            raise StateConflict("This transfer goes elsewhere: release is for its destination.", role=row.role.value)
+        return await _at_destination(session, services, row, "release_maintenance", {})
+
+    _act(context, transfer, json, action)
+
+
+def purge(
+    context: typer.Context,
+    transfer: Annotated[
+        str | None,
+        typer.Argument(metavar="[ID]", help="Id of the transfer, or its first digits.", show_default=False),
+    ] = None,
+    expired: Annotated[bool, typer.Option("--all-expired", help="Every transfer whose retention is over.")] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Remove what a finished transfer keeps. After this there is no way back.
+
+    At the destination these are the former collections and files; on both sides the rows of ranges and files. The
+    server does it by itself when the retention is over (GROWI_TRANSFER_RETENTION_DAYS).
+
+    \b
+    Examples:
+      growi-transfer transfers purge 1f3a
+      growi-transfer transfers purge --all-expired
+    """
+    if (transfer is None) is not expired:
+        raise UsageFault("Give the ID of one transfer, or --all-expired.")
+    if transfer is not None:
+        _confirm(context, yes, "Remove what is kept of this transfer? It cannot be rolled back afterwards.")
+        _act(context, transfer, json, _either("purge"), lambda row, _: f"{row.id[:12]} is purged.")
+        return
+    session = session_of(context)
+    session.output.json = json
+    retention = timedelta(days=session.settings().retention_days)
+
+    async def work(services: Services) -> list[str]:
+        assert services.receiver is not None
+        assert services.pusher is not None
+        return [
+            *await services.receiver.purge_expired(retention),
+            *await services.pusher.purge_expired(retention),
+        ]
+
+    purged = session.with_services("both", work)
+    if json:
+        session.output.last({"purged": purged})
+    else:
+        session.output.result("\n".join(f"{one[:12]} is purged." for one in purged) or "Nothing has expired.")
+
+
+COMMANDS = (resume, retry, pause, cancel, tune, verify, commit, rollback, release, purge)
+
+# how it is done
+
+
+Action = Callable[[Session, Services, TransferRow], Awaitable[dict[str, Any]]]
+
+
+def _act(
+    context: typer.Context,
+    transfer: str,
+    json: bool,
+    action: Action,
+    told: Callable[[TransferRow, dict[str, Any]], str] | None = None,
+) -> None:
+    session = session_of(context)
+    session.output.json = json
+
+    async def work(services: Services) -> tuple[TransferRow, dict[str, Any]]:
+        row = await find_transfer(services.ledger, transfer)
+        return row, await action(session, services, row)
+
+    row, answer = session.with_services("both", work)
+    _tell(session, row, answer, told)
+
+
+def _tell(
+    session: Session,
+    row: TransferRow,
+    answer: dict[str, Any],
+    told: Callable[[TransferRow, dict[str, Any]], str] | None = None,
+) -> None:
+    if session.output.json:
+        session.output.last(answer)
+    elif told is not None:
+        session.output.result(told(row, answer))
+    else:
+        session.output.result(f"{row.id[:12]} is {answer['transfer']['state'].replace('_', ' ')}.")
+
+
+def _at_source(verb: str, **arguments: Any) -> Action:
+    async def action(_: Session, services: Services, row: TransferRow) -> dict[str, Any]:
+        return await _of_source(services, row, verb, arguments)
+
+    return action
+
+
+def _either(verb: str, **of_receiver: Any) -> Action:
+    async def action(session: Session, services: Services, row: TransferRow) -> dict[str, Any]:
+        if row.role is Role.RECEIVER:
+            return await _at_destination(session, services, row, verb, of_receiver)
+        return await _of_source(services, row, verb, {})
+
+    return action
+
+
+async def _of_source(services: Services, row: TransferRow, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    check_is_source(row, verb)
+    assert services.pusher is not None
+    done: dict[str, Any] = await getattr(services.pusher, verb)(row.id, **arguments)
+    return done
+
+
+async def _at_destination(
+    session: Session, services: Services, row: TransferRow, verb: str, arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """Data may be coming in: the server that takes them has to do it, if there is one."""
+    if session.has_server(Role.RECEIVER):
+        done = await services.orders.to_server(Role.RECEIVER, row.id, verb, arguments)
+        if done is not None:
+            return done
+    receiver: ReceiverService | None = services.receiver
+    assert receiver is not None
+    answer: dict[str, Any] = await getattr(receiver, verb)(row.id, **arguments)
+    return answer
+
+
+def check_is_source(row: TransferRow, verb: str) -> None:
+    if row.role is not Role.PUSHER:
+        raise StateConflict(f"This transfer comes in from elsewhere: {verb} is for its source.", role=row.role.value)
+
+
+async def _begin(session: Session, services: Services, pusher: Pusher, row: TransferRow, verb: str) -> None:
+    """A step after which the transfer runs: where it runs already, else in the server, which stays, else here."""
+    done: dict[str, Any] | None = None
+    if not await services.orders.is_owned(Role.PUSHER, row.id) and session.has_server(Role.PUSHER):
+        done = await services.orders.to_server(Role.PUSHER, row.id, verb, {})
+    if done is None:
+        await getattr(pusher, verb)(row.id)
+
+
+def _begun(context: typer.Context, transfer: str, json: bool, verb: str, *, commit: bool | None = None) -> None:
+    session = session_of(context)
+    session.output.json = json
+
+    async def work(services: Services, pusher: Pusher, row: TransferRow) -> None:
+        await _begin(session, services, pusher, row, verb)
+
+    _followed(session, transfer, work, commit=commit)
+
+
+def _followed(
+    session: Session,
+    transfer: str,
+    work: Callable[[Services, Pusher, TransferRow], Awaitable[None]],
+    *,
+    commit: bool | None = None,
+) -> None:
+    async def run(services: Services) -> None:
+        row = await find_transfer(services.ledger, transfer)
+        check_is_source(row, "this")
+        assert services.pusher is not None
+        following = Following(services, session.output, commit=options_of(row).commit if commit is None else commit)
+        await work(services, services.pusher, row)
+        await following.to_the_end(row.id)
+
+    session.with_services("both", run)
+
+
+def _confirm(context: typer.Context, yes: bool, question: str) -> None:
+    session = session_of(context)
+    if yes:
+        return
+    if not session.output.interactive:
+        raise UsageFault("This needs --yes where nobody can be asked.")
+    typer.confirm(question, abort=True, err=True)
