@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,8 @@ from typing import Any
 import structlog
 from bson import ObjectId
 
-from growi_transfer.jobs.orders import Orders
+from growi_transfer.jobs.orders import PUSHER_ORDERS, RECEIVER_ORDERS, Orders
+from growi_transfer.jobs.retention import purge_hourly
 from growi_transfer.jobs.runner import Runner
 from growi_transfer.ledger.base import Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
@@ -28,7 +29,7 @@ from growi_transfer.ledger.process import is_gone, process_name
 from growi_transfer.mongo.client import Database, open_database
 from growi_transfer.mongo.embedded import EmbeddedMongod, uri_of_running
 from growi_transfer.mongo.wiki import read_configs
-from growi_transfer.protocol.errors import FolderInUse, SettingInvalid, StorageNotConfigured, TransferError, code_of
+from growi_transfer.protocol.errors import FolderInUse, SettingInvalid, StorageNotConfigured, TransferError
 from growi_transfer.protocol.growi_config import InstanceConfig, merge
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.protocol.wire import RANGE_BYTES
@@ -69,9 +70,6 @@ from growi_transfer.storage.registry import open_storage
 from growi_transfer.storage.unconfigured import UnconfiguredStorage
 
 _log = structlog.get_logger(__name__)
-_PURGE_SECONDS = 3600.0
-PUSHER_ORDERS = ("proceed", "retry", "pause", "cancel", "verify", "commit", "rollback", "tune", "purge")
-RECEIVER_ORDERS = ("cancel", "commit", "rollback", "release_maintenance", "purge")
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ async def open_services(
         await stack.enter_async_context(orders.carried_out())
         if serving:
             roles = [role for role in (receiver, pusher) if role is not None]
-            purging = asyncio.ensure_future(_purge_expired(roles, timedelta(days=settings.retention_days)))
+            purging = asyncio.ensure_future(purge_hourly(roles, timedelta(days=settings.retention_days)))
             stack.callback(purging.cancel)
         if pusher is not None and serving:
             # In the background: a lease of another machine may have to run out first.
@@ -202,16 +200,6 @@ def _orders(parts: _Parts, serving: bool) -> Orders:
         new_id=lambda: secrets.token_hex(16),
         serving=serving,
     )
-
-
-async def _purge_expired(roles: Sequence[Receiver | Pusher], retention: timedelta) -> None:
-    while True:
-        try:
-            for role in roles:
-                await role.purge_expired(retention)
-        except TransferError as error:
-            _log.warning("purge_failed", code=code_of(error), message=error.message)
-        await asyncio.sleep(_PURGE_SECONDS)
 
 
 async def _private_mongod(stack: AsyncExitStack, settings: Settings) -> str:

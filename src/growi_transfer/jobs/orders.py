@@ -29,6 +29,9 @@ _CLOSING_SECONDS = 10.0
 _KEPT = timedelta(days=1)
 SERVER = ""
 """The addressee of what any process may do, and the server should: it stays."""
+PUSHER_ORDERS = ("proceed", "retry", "pause", "cancel", "verify", "commit", "rollback", "tune", "purge")
+RECEIVER_ORDERS = ("cancel", "commit", "rollback", "release_maintenance", "purge")
+"""What one process may have another one do: methods of the two roles."""
 _WITHDRAWN = "withdrawn"
 
 _log = structlog.get_logger(__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -27,10 +28,9 @@ async def row_of(request: HTTPConnection, transfer_id: str, role: Role | None = 
 
 def shape_of(services: Services, row: TransferRow) -> dict[str, Any]:
     """The public shape of a transfer."""
-    snapshot = services.board.snapshot(row.role, row.id)
-    if snapshot is None or snapshot.position != row.position:
-        # Another process of this wiki has moved it since the board last looked.
-        snapshot = snapshot_of(row)
+    held = services.board.snapshot(row.role, row.id)
+    # Another process of this wiki may have moved it since the board last looked.
+    snapshot = snapshot_of(row) if held is None else replace(held, position=row.position)
     until = rollback_until(row, services.retention)
     return {
         **to_json(snapshot),
