@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from bson import ObjectId
 from tests.pair.instances import Pair
 from tests.pair.wikis import NOW, Wiki, faults
 
 from growi_transfer.protocol.machine import State
+from growi_transfer.receiver.merge import steps
+from growi_transfer.receiver.merge.build import Builder
 
 
 def picture(pair: Pair) -> Mapping[str, Any]:
@@ -140,3 +143,167 @@ async def test_the_same_wiki_again_changes_nothing(pair: Pair) -> None:
     told = await merge(pair, pages="rename")
     assert picture(pair) == once
     assert all(set(counts) <= {"same", "kept", "mapped", "skipped", "left"} for counts in told["collections"].values())
+
+
+async def test_renamed_pages_take_all_below_them_along_and_a_rollback_restores(pair: Pair) -> None:
+    _, there, ids = two_wikis(pair)
+    before = picture(pair)
+    row = await pair.push(merge={"pages": "rename", "groups": "rename", "users": "skip", "substitute": "admin"})
+    assert row.position.state is State.COMPLETED, row.facts
+    database = pair.destination.database
+    assert faults(database) == []
+    assert [user["username"] for user in database["users"].find().sort("username")] == ["admin", "ann", "bob"]
+    assert paths(pair) == [
+        "/", "/both", "/both-imported-1", "/both-imported-1/ours", "/both/theirs", "/by link", "/deep", "/deep/er",
+        "/deep/er/page", "/for the group", "/trash/gone", "/user", "/user/admin", "/user/bob",
+    ]  # fmt: skip
+    renamed = there.at(ids["both"])
+    assert renamed["path"] == "/both-imported-1"
+    assert renamed["creator"] == ids["there admin"]
+    assert there.at(ids["deep"])["grantedUsers"] == [ids["there admin"]]
+    assert [group["name"] for group in database["usergroups"].find().sort("name")] == [
+        "inner",
+        "staff",
+        "staff-imported",
+    ]
+    assert database["pageredirects"].count_documents({}) == 1
+    assert database["comments"].count_documents({"page": ids["both"]}) == 1
+    pusher = pair.from_source.pusher
+    assert pusher is not None
+    await pusher.rollback(row.id)
+    assert picture(pair) == before
+
+
+async def test_pages_are_overwritten_by_path_and_documents_by_id(pair: Pair) -> None:
+    here, there, ids = two_wikis(pair)
+    both = there.at(ids["there both"])
+    # The same documents in both, as after a copy, that went their own ways; and what an index of the destination bars.
+    for wiki, text in ((here, "ours"), (there, "theirs")):
+        wiki.database["plugin_notes"].replace_one({"_id": 1}, {"text": text}, upsert=True)
+    there.database["plugin_notes"].create_index("text", unique=True)
+    there.put("plugin_notes", text="taken")
+    here.put("plugin_notes", text="taken")
+    there.put("externalaccounts", providerType="ldap", accountId="bob", user=ids["there ann"])
+    here.put("externalaccounts", providerType="ldap", accountId="bob", user=ids["bob"])
+    told = await merge(
+        pair,
+        pages="overwrite",
+        documents="overwrite",
+        groups="skip",
+        users="map",
+        items={"pages": {"/both/ours": "skip"}, "users": {"admin": "rename"}},
+    )
+    database = pair.destination.database
+    page = there.at(ids["there both"])
+    assert page["path"] == "/both"
+    assert page["creator"] == ids["there ann"]
+    assert page["commentCount"] == 2
+    bodies = {one["_id"]: one["body"] for one in database["revisions"].find({"pageId": page["_id"]})}
+    assert bodies == {page["revision"]: "ours", both["revision"]: "theirs"}
+    assert database["pages"].find_one({"path": "/"})["_id"] == there.database["pages"].find_one({"path": "/"})["_id"]  # type: ignore[index]
+    assert database["plugin_notes"].find_one({"_id": 1})["text"] == "ours"  # type: ignore[index]
+    assert database["plugin_notes"].count_documents({"text": "taken"}) == 1
+    assert told["conflicts"]["unique_index"]["total"] == 1
+    assert "plugin_notes" in told["conflicts"]["unique_index"]["first"][0]["name"]
+    # bob has the account of ann: they are one; admin is another person.
+    assert sorted(user["username"] for user in database["users"].find()) == ["admin", "admin-imported", "ann"]
+    assert database["pages"].find_one({"path": "/both/ours"})["creator"] == ids["there ann"]  # type: ignore[index]
+    assert database["pages"].find_one({"path": "/user/ann"})["creator"] == ids["there ann"]  # type: ignore[index]
+    assert database["externalaccounts"].count_documents({}) == 1
+    # A page for a group that does not come is for nobody, not for everybody.
+    for_group = database["pages"].find_one({"path": "/for the group"})
+    assert for_group is not None
+    assert (for_group["grant"], for_group["grantedGroups"]) == (5, [])
+
+
+async def test_a_file_name_that_is_taken(pair: Pair) -> None:
+    here, there = Wiki(pair.source.database), Wiki(pair.destination.database)
+    ann, other = here.user("ann"), there.user("other")
+    page, other_page = here.page("/a", ann), there.page("/b", other)
+    ours, same = pair.source, pair.destination
+    names = {"name": "same.bin", "other": "twice.bin", "new": "new.bin"}
+    kept = ours.add_attachment(b"one content", name=names["name"])
+    twice = ours.add_attachment(b"ours", name=names["other"])
+    fresh = ours.add_attachment(b"new", name=names["new"])
+    left = ours.add_attachment(b"left", name="left.bin")
+    there_kept = same.add_attachment(b"one content", name=names["name"])
+    there_twice = same.add_attachment(b"theirs", name=names["other"])
+    for one in (kept, twice, fresh):
+        here.database["attachments"].update_one({"_id": one["_id"]}, {"$set": {"page": page}})
+    for one in (there_kept, there_twice):
+        there.database["attachments"].update_one({"_id": one["_id"]}, {"$set": {"page": other_page}})
+    here.database["revisions"].update_one({"pageId": page}, {"$set": {"body": f"![](/attachment/{kept['_id']})"}})
+    here.grow()
+    there.grow()
+    top = here.database["pages"].find_one({"path": "/"})
+    assert top is not None
+    here.database["attachments"].update_one({"_id": left["_id"]}, {"$set": {"page": top["_id"]}})
+    before = picture(pair)
+    row = await pair.push(merge={})
+    assert row.position.state is State.COMPLETED, row.facts
+    database = pair.destination.database
+    assert faults(database) == []
+    names_now = {one["_id"]: one["fileName"] for one in database["attachments"].find()}
+    assert set(names_now) == {there_kept["_id"], there_twice["_id"], twice["_id"], fresh["_id"]}
+    contents = {name: content for name, content in pair.destination.files().items() if "/." not in name}
+    assert contents == {
+        "attachment/same.bin": b"one content",
+        "attachment/twice.bin": b"theirs",
+        f"attachment/{names_now[twice['_id']]}": b"ours",
+        "attachment/new.bin": b"new",
+    }
+    assert database["revisions"].find_one({"pageId": page})["body"] == f"![](/attachment/{there_kept['_id']})"  # type: ignore[index]
+    pusher = pair.from_source.pusher
+    assert pusher is not None
+    await pusher.rollback(row.id)
+    assert picture(pair) == before
+
+
+class Crash(Exception):
+    """What `kill -9` is to a process."""
+
+
+async def test_a_crash_and_a_write_in_the_middle_lose_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, there, ids = two_wikis(pair)
+    before = picture(pair)
+    build, check = Builder.build, steps.check_unchanged
+    calls = 0
+
+    async def crashing(self: Builder, name: str, staged: str, copy: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise Crash
+        await build(self, name, staged, copy)
+
+    monkeypatch.setattr(Builder, "build", crashing)
+    key = await pair.key()
+    row = await pair.push(key, merge={}, commit=False)
+    assert row.position.state is State.READY
+    receiver = pair.to_destination.receiver
+    assert receiver is not None
+    with pytest.raises(Crash):
+        await receiver.commit(row.id, epoch=None)
+    assert picture(pair) == before
+
+    async def written(database: Any, formers: Any) -> None:
+        there.page("/written meanwhile", ids["there ann"], _id=meanwhile, revision=None)
+        [pages] = [former for former in formers if former["live"] == "pages"]
+        document = there.database["pages"].find_one_and_delete({"_id": meanwhile})
+        there.database[pages["name"]].insert_one(document)
+        await check(database, formers)
+
+    meanwhile = ObjectId()
+    monkeypatch.setattr("growi_transfer.receiver.commit.check_unchanged", written)
+    row = await pair.push(key, merge={})
+    assert row.position.state is not State.COMPLETED
+    assert row.facts["error"]["code"] == "destination_changed"
+    assert meanwhile in {page["_id"] for page in there.database["pages"].find()}
+    assert paths(pair) == ["/", "/both", "/both/theirs", "/written meanwhile"]
+    monkeypatch.setattr("growi_transfer.receiver.commit.check_unchanged", check)
+    there.database["pages"].delete_one({"_id": meanwhile})
+    row = await pair.push(key, merge={})
+    assert row.position.state is State.COMPLETED, row.facts
+    assert faults(there.database) == []
+    assert "/both/ours" in paths(pair)
+    assert pair.destination.own_collections() == []

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from bson import ObjectId
 from pymongo.database import Database
 
-from growi_transfer.demo.schema import create_growi_collections
+from growi_transfer.demo.schema import GROWI
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -52,13 +53,22 @@ TRUTH = (
     ("editorsettings", "userId", "users"),
 )
 
+COLLECTIONS = sorted({name for name, _, _ in TRUTH} | {"configs", "tags", "pageredirects"})
+
+
+def _index(keys: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {"key": dict.fromkeys(keys.split(), 1), "name": "_".join(f"{key}_1" for key in keys.split()), **options}
+
 
 class Wiki:
     """Fills a database; the ids are those that GROWI would give: different in every wiki."""
 
     def __init__(self, database: Database[dict[str, Any]]) -> None:
         self.database = database
-        create_growi_collections(database)
+        for name in COLLECTIONS:
+            database.create_collection(name)
+            if GROWI[name]:
+                database.command({"createIndexes": name, "indexes": [_index(*index) for index in GROWI[name]]})
 
     def user(self, username: str, email: str | None = None, **more: Any) -> ObjectId:
         user = {"username": username, "name": username, "status": 2, "admin": False, "password": "x" * 64}

@@ -82,20 +82,40 @@ class Planner:
         async for batch in self._read(collection):
             resolve = await resolver(self._fates, collection, batch)
             known = await by_ids(self._database, collection, [one["_id"] for one in batch], ("_id",))
-            fresh = [one for one in batch if key_of(one["_id"]) not in known]
-            decided: list[tuple[Any, Decision]] = []
+            pairs = [(one, rewrite(collection, one, resolve)) for one in batch if key_of(one["_id"]) not in known]
+            decided: dict[bytes, tuple[Any, Decision]] = {
+                key_of(one["_id"]): (one["_id"], Decision(None, word="left")) for one, new in pairs if new is None
+            }
             for fields in NATURAL_KEYS[collection]:
-                rewritten = [rewrite(collection, one, resolve) for one in fresh]
-                there = await by_natural_key(
-                    self._database, collection, fields, [one for one in rewritten if one is not None]
-                )
-                for one, new in zip(fresh, rewritten, strict=True):
-                    other = there.get(natural_key(new, fields) or b"") if new is not None else None
-                    if new is None:
-                        decided.append((one["_id"], Decision(None, word="left")))
-                    elif other is not None:
-                        decided.append((one["_id"], Decision(other["_id"])))
-            await self._fates.put(collection, decided)
+                there = await by_natural_key(self._database, collection, fields, [new for _, new in pairs if new])
+                twins = await self._twins(collection, fields, [(one, new) for one, new in pairs if new])
+                for one, new in pairs:
+                    key = natural_key(new, fields) if new is not None else None
+                    other = there[key]["_id"] if key in there else twins.get(key_of(one["_id"]))
+                    if key is not None and other is not None:
+                        decided.setdefault(key_of(one["_id"]), (one["_id"], Decision(other)))
+            await self._fates.put(collection, decided.values())
+
+    async def _twins(
+        self, collection: str, fields: Sequence[str], pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
+    ) -> dict[bytes, Any]:
+        """Documents of the source that become one when two people have: ids of the first, by `key_of` the other."""
+        changed = [(one, new) for one, new in pairs if new is not one and natural_key(new, fields) is not None]
+        if not changed:
+            return {}
+        kind = f"{','.join(fields)} of {collection}"
+        keys = {key_of(one["_id"]): natural_key(new, fields) for one, new in changed}
+        firsts = {key: one.to for key, one in (await self._fates.get(kind, keys.values())).items()}
+        staged = await by_natural_key(self._database, self._staged[collection], fields, [new for _, new in changed])
+        twins: dict[bytes, Any] = {}
+        for one, new in changed:
+            key = natural_key(new, fields)
+            first = staged[key]["_id"] if key in staged else firsts.setdefault(key_of(key), one["_id"])
+            if first != one["_id"]:
+                twins[key_of(one["_id"])] = first
+        wanted = {key_of(key): key for key in keys.values()}
+        await self._fates.put(kind, [(wanted[one], Decision(to)) for one, to in firsts.items() if one in wanted])
+        return twins
 
     async def _attachments(self, batch: Sequence[Mapping[str, Any]]) -> None:
         """A file name that is taken: the same file, or one that gets another name."""
