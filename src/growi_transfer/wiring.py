@@ -280,6 +280,7 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
         new_id=lambda: secrets.token_hex(16),
         instance_id=parts.instance_id,
         growi_version=parts.settings.growi_version,
+        retention=timedelta(days=parts.settings.retention_days),
     )
 
 

@@ -22,3 +22,12 @@ def rollback_until(row: TransferRow, retention: timedelta) -> datetime | None:
         return kept_until(row, retention)
     told = row.facts.get("rollback_until")
     return datetime.fromisoformat(told) if told else None
+
+
+def moment_text(value: object) -> str | None:
+    """A time that the other side told, if it is one."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return moment.isoformat() if moment is not None and moment.tzinfo is not None else None

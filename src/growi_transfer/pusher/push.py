@@ -21,6 +21,7 @@ from growi_transfer.ledger.base import Totals as Sum
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import Life
 from growi_transfer.ledger.process import peak_rss_mib
+from growi_transfer.ledger.retention import moment_text
 from growi_transfer.mongo.collections import from_metadata
 from growi_transfer.mongo.ranges import RawRange
 from growi_transfer.protocol.errors import (
@@ -290,7 +291,10 @@ class Push:
                 await self._life.step(self._id, Event.DIFFERENCE_FOUND)
             raise error from None
         self._add("commit", started)
-        await self._life.note(self._id, {"told": answer["held"].get("told")})
+        held = answer["held"]
+        await self._life.note(
+            self._id, {"told": held.get("told"), "rollback_until": moment_text(held.get("rollback_until"))}
+        )
         await self._life.step(self._id, Event.COMMITTED)
 
     async def _commit_there(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from growi_transfer.ledger.base import ItemState, Ledger, Role, TransferRow
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import require
 from growi_transfer.ledger.process import peak_rss_mib
+from growi_transfer.ledger.retention import rollback_until
 from growi_transfer.mongo.client import Database
 from growi_transfer.protocol.errors import (
     DestinationBusy,
@@ -67,6 +68,7 @@ class Receiver:
         new_id: Callable[[], str],
         instance_id: str,
         growi_version: str | None,
+        retention: timedelta,
     ) -> None:
         self.keys = keys
         self._database = database
@@ -82,6 +84,7 @@ class Receiver:
         self._new_id = new_id
         self._instance_id = instance_id
         self._growi_version = growi_version
+        self._retention = retention
         self._endings = endings
         self._work = work
         self._in_flight = in_flight
@@ -91,10 +94,10 @@ class Receiver:
     async def running(self, *, finish_commits: bool) -> AsyncIterator[None]:
         """Owns the background work. `finish_commits`: this is the server, and first finishes what a crash interrupted;
         another process must not, while the server may be at it."""
-        for row in await self._ledger.list_transfers(Role.RECEIVER):
-            if row.position.state in _COPYING:
-                await self._transfers.recount(row.id)
         if finish_commits:
+            for row in await self._ledger.list_transfers(Role.RECEIVER):
+                if row.position.state in _COPYING:
+                    await self._transfers.recount(row.id)
             await self._endings.finish_interrupted()
         try:
             yield
@@ -156,11 +159,13 @@ class Receiver:
     async def transfer(self, transfer_id: str) -> dict[str, Any]:
         """The public shape, and what is held: the authority on resume."""
         row = await self._transfers.get(transfer_id)
+        until = rollback_until(row, self._retention)
         held = {
             "epoch": row.epoch,
             "verify": row.facts.get("verify"),
             "error": row.facts.get("error"),
             "told": row.facts.get("told"),
+            "rollback_until": until.isoformat() if until else None,
             "working": transfer_id in self._work,
             "peak_rss_mib": peak_rss_mib(),
         }

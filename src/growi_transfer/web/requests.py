@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.errors import InvalidRequest, SiteUrlInvalid
 from growi_transfer.protocol.names import check_transfer_id
 from growi_transfer.protocol.page_paths import PATTERNS
@@ -24,6 +25,7 @@ from growi_transfer.web.uploads import read_body
 SMALL_JSON = 1 << 20
 """Bytes of the largest JSON body that no transfer depends on."""
 _KEY_TEXT = 8192
+_ROLES = {role.value: role for role in Role}
 _REPLACE = "flushAndInsert"
 
 Volumes = Annotated[int, Field(ge=1, le=32)]
@@ -151,6 +153,24 @@ async def json_body(request: Request, shape: type[S], limit: int = SMALL_JSON) -
 def transfer_id_of(request: Request) -> str:
     """Raises InvalidRequest."""
     return check_transfer_id(request.path_params["transfer_id"])
+
+
+def role_of(request: Request) -> Role | None:
+    """The role that a query asks for, if it does. Raises InvalidRequest."""
+    text = request.query_params.get("role")
+    if text is None:
+        return None
+    if text not in _ROLES:
+        raise InvalidRequest("role must be pusher or receiver.", field="role")
+    return _ROLES[text]
+
+
+def whole_number(request: Request, name: str, usual: int, most: int) -> int:
+    """A number of a query, from 1 to `most`. Raises InvalidRequest."""
+    text = request.query_params.get(name, str(usual))
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+        raise InvalidRequest(f"{name} must be an integer from 1 to {most}.", field=name)
+    return int(text)
 
 
 def api(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]], **options: Any) -> Route:

@@ -13,16 +13,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from growi_transfer.ledger.base import Role
-from growi_transfer.protocol.errors import InvalidRequest, StateConflict
+from growi_transfer.protocol.errors import StateConflict
 from growi_transfer.web import receiver_api
 from growi_transfer.web.auth import epoch_of, guard_of, presents_key, services_of
 from growi_transfer.web.present import row_of, shape_of
-from growi_transfer.web.requests import Nothing, Resume, api, json_body, transfer_id_of
+from growi_transfer.web.requests import Nothing, Resume, api, json_body, role_of, transfer_id_of, whole_number
 from growi_transfer.web.services import PusherService, ReceiverService
 
 _LISTED = 100
 _LISTED_LIMIT = 1000
-_ROLES = {role.value: role for role in Role}
 
 Answer = Awaitable[dict[str, Any]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -33,7 +32,8 @@ ReceiverAction = Callable[[ReceiverService, str, int | None], Answer]
 async def list_transfers(request: Request) -> Response:
     guard_of(request).admin(request)
     services = services_of(request)
-    rows = await services.ledger.list_transfers(_role(request), _limit(request))
+    limit = whole_number(request, "limit", _LISTED, _LISTED_LIMIT)
+    rows = await services.ledger.list_transfers(role_of(request), limit)
     return JSONResponse({"transfers": [shape_of(services, row) for row in rows]})
 
 
@@ -61,6 +61,17 @@ async def resume(request: Request) -> Response:
     body = await json_body(request, Resume)
     await _pusher_row(request, transfer_id, "resume")
     return JSONResponse(await guard.pusher().resume(transfer_id, body.transferKey))
+
+
+async def purge(request: Request) -> Response:
+    """Remove what a finished transfer keeps; there is no way back afterwards, so the peer may not ask for it."""
+    guard = guard_of(request)
+    guard.admin(request)
+    transfer_id = transfer_id_of(request)
+    await json_body(request, Nothing)
+    row = await row_of(request, transfer_id)
+    service = guard.pusher() if row.role is Role.PUSHER else guard.receiver()
+    return JSONResponse(await service.purge(transfer_id))
 
 
 async def release_maintenance(request: Request) -> Response:
@@ -114,20 +125,6 @@ async def _pusher_row(request: Request, transfer_id: str, action: str) -> None:
         raise StateConflict(f"This transfer comes in from elsewhere: {action} is for its source.", role=row.role.value)
 
 
-def _role(request: Request) -> Role | None:
-    text = request.query_params.get("role")
-    if text is not None and text not in _ROLES:
-        raise InvalidRequest("role must be pusher or receiver.", field="role")
-    return _ROLES[text] if text is not None else None
-
-
-def _limit(request: Request) -> int:
-    text = request.query_params.get("limit", str(_LISTED))
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= _LISTED_LIMIT):
-        raise InvalidRequest(f"limit must be an integer from 1 to {_LISTED_LIMIT}.", field="limit")
-    return int(text)
-
-
 _verify_at_source = _at_source("verify", lambda pusher, row: pusher.verify(row))
 
 ROUTES = [
@@ -155,4 +152,5 @@ ROUTES = [
     api("POST", "/transfers/{transfer_id}/retry", _at_source("retry", lambda pusher, row: pusher.retry(row))),
     api("POST", "/transfers/{transfer_id}/resume", resume),
     api("POST", "/transfers/{transfer_id}/release-maintenance", release_maintenance),
+    api("POST", "/transfers/{transfer_id}/purge", purge),
 ]
