@@ -20,11 +20,16 @@ class NthCall:
         self._fail_at = 0
         self._error: Callable[[], Exception] = Exception
         self._after = False
+        self._for_ever = False
 
-    def arm(self, number: int, error: Callable[[], Exception], *, after: bool) -> None:
-        """Count from 0 again; the call of this number fails (0: none)."""
+    def arm(self, number: int, error: Callable[[], Exception], *, after: bool, for_ever: bool = False) -> None:
+        """Count from 0 again; the call of this number fails (0: none), and with `for_ever` all that come after it."""
         self.count, self.failed = 0, ""
-        self._fail_at, self._error, self._after = number, error, after
+        self._fail_at, self._error, self._after, self._for_ever = number, error, after, for_ever
+
+    def disarm(self) -> None:
+        """Nothing fails any more."""
+        self.arm(0, Exception, after=False)
 
     def watch(self, target: Any, names: Iterable[str]) -> None:
         """Watch methods of one object, or of all objects of a class."""
@@ -34,7 +39,7 @@ class NthCall:
 
     def _is_due(self) -> bool:
         self.count += 1
-        return self.count == self._fail_at
+        return self.count == self._fail_at or bool(self._for_ever and self._fail_at and self.count > self._fail_at)
 
     def _fail(self, name: str) -> None:
         self.failed = name
@@ -43,7 +48,7 @@ class NthCall:
     def _call(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         async def call(*arguments: Any, **named: Any) -> Any:
             due = self._is_due()
-            if due and not self._after:
+            if due and (not self._after or self.count > self._fail_at):
                 self._fail(name)
             result = await real(*arguments, **named)
             if due:
