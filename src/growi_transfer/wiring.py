@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from bson import ObjectId
 
+from growi_transfer import __version__
 from growi_transfer.jobs.orders import PUSHER_ORDERS, RECEIVER_ORDERS, Orders
 from growi_transfer.jobs.retention import purge_hourly
 from growi_transfer.jobs.runner import Runner
@@ -31,6 +32,7 @@ from growi_transfer.mongo.embedded import EmbeddedMongod, uri_of_running
 from growi_transfer.mongo.wiki import read_configs
 from growi_transfer.protocol.errors import FolderInUse, SettingInvalid, StorageNotConfigured, TransferError
 from growi_transfer.protocol.growi_config import InstanceConfig, merge
+from growi_transfer.protocol.receipt import Side, Signer
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.protocol.wire import RANGE_BYTES
 from growi_transfer.pusher.activity import measure
@@ -47,10 +49,12 @@ from growi_transfer.pusher.peer import Peer, open_peer
 from growi_transfer.pusher.preflight import Preflight
 from growi_transfer.pusher.push import Push, Totals
 from growi_transfer.pusher.pusher import Pusher
+from growi_transfer.pusher.receipts import Receipts as SentReceipts
 from growi_transfer.pusher.retry import Retry
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.commit import Committer
 from growi_transfer.receiver.endings import Endings
+from growi_transfer.receiver.file_proof import FileProof
 from growi_transfer.receiver.file_swap import FileSwap
 from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.in_flight import InFlight
@@ -58,8 +62,10 @@ from growi_transfer.receiver.info import InstanceInfo
 from growi_transfer.receiver.keys import Keys
 from growi_transfer.receiver.merge.merger import Merger
 from growi_transfer.receiver.proof import Prover
+from growi_transfer.receiver.receipts import Receipts
 from growi_transfer.receiver.receiver import Receiver
 from growi_transfer.receiver.rules import Rules
+from growi_transfer.receiver.staging_proof import StagingProof
 from growi_transfer.receiver.transfers import Transfers
 from growi_transfer.receiver.uploads import Uploads
 from growi_transfer.receiver.work import Work
@@ -184,6 +190,17 @@ class _Parts:
         )
 
     @property
+    def signer(self) -> Signer:
+        """Signs and checks receipts."""
+        return Signer(self.signing_secrets, self.instance_id)
+
+    @property
+    def receipts(self) -> SentReceipts:
+        """Receipts of what this side sends."""
+        origin = _audience(self.settings) or ""
+        return SentReceipts(self.ledger, self.signer, origin=origin, software=__version__)
+
+    @property
     def environment(self) -> Mapping[str, str]:
         return self.settings.growi_environment
 
@@ -223,6 +240,18 @@ def _audience(settings: Settings) -> str | None:
         return None  # only whoever issues a key needs it
 
 
+async def _side(parts: _Parts) -> Side:
+    """This instance, as a receipt names it."""
+    return Side(
+        instance_id=parts.instance_id,
+        origin=_audience(parts.settings) or "",
+        growi_version=parts.settings.growi_version or "",
+        mongo_version=parts.database.version,
+        file_upload_type=parts.config.file_upload_type,
+        software=__version__,
+    )
+
+
 def _storage(kind: str, settings: Settings, database: Database) -> Storage:
     try:
         return open_storage(kind, uploads_dir=settings.uploads_dir, commands=database)
@@ -238,7 +267,15 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
     transfers = Transfers(ledger, board, _now)
     importer = Importer(parts.database, ledger, board)
     uploads = Uploads(parts.storage, ledger, board, max_file_size=limit)
+    staging = StagingProof(parts.database, ledger, importer)
     in_flight, work = InFlight(), Work()
+    receipts = Receipts(
+        database=parts.database,
+        ledger=ledger,
+        transfers=transfers,
+        signer=parts.signer,
+        destination=lambda: _side(parts),
+    )
     return Receiver(
         database=parts.database,
         ledger=ledger,
@@ -246,7 +283,8 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
         keys=keys,
         transfers=transfers,
         importer=importer,
-        prover=Prover(transfers, ledger, importer, files),
+        staging=staging,
+        prover=Prover(transfers, ledger, staging, FileProof(parts.storage, ledger), receipts, uploads, in_flight),
         attachments=Attachments(parts.storage, ledger, board, max_file_size=limit),
         uploads=uploads,
         endings=Endings(
@@ -265,7 +303,9 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
             uploads=uploads,
             in_flight=in_flight,
             work=work,
+            receipts=receipts,
         ),
+        receipts=receipts,
         work=work,
         in_flight=in_flight,
         info=InstanceInfo(
@@ -320,6 +360,7 @@ def _pusher(parts: _Parts, orders: Orders, loopback_allowed: bool) -> tuple[Push
             version=parts.settings.growi_version,
             clock=_now,
         ),
+        receipts=parts.receipts,
         clock=_now,
     )
     runner: Runner[PushJob] = Runner(
@@ -372,6 +413,8 @@ async def _push_job(
             transfer_id=transfer_id,
             setup=setup,
             commit=options.commit,
+            deep=options.deep,
+            receipts=parts.receipts,
             life=life,
             ledger=parts.ledger,
             board=parts.board,

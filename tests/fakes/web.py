@@ -155,6 +155,12 @@ class RecordingReceiver:
             raise
         return UploadState(self.durable, self.durable, rest["complete"])
 
+    async def receipt(self, transfer_id: str) -> dict[str, Any]:
+        return await self._note("receipt", transfer_id=transfer_id)
+
+    async def countersign(self, transfer_id: str, mark: Any) -> dict[str, Any]:
+        return await self._note("countersign", transfer_id=transfer_id, mark=mark)
+
     async def verify(self, transfer_id: str, expected: Any, *, epoch: int) -> dict[str, Any]:
         return await self._note("verify", transfer_id=transfer_id, expected=expected, epoch=epoch)
 
@@ -216,8 +222,11 @@ class RecordingPusher:
     async def retry(self, transfer_id: str) -> dict[str, Any]:
         return await self._note("retry", transfer_id=transfer_id)
 
-    async def verify(self, transfer_id: str) -> dict[str, Any]:
-        return await self._note("verify", transfer_id=transfer_id)
+    async def verify(self, transfer_id: str, *, deep: bool = False) -> dict[str, Any]:
+        return await self._note("verify", transfer_id=transfer_id, **({"deep": deep} if deep else {}))
+
+    async def receipt(self, transfer_id: str) -> dict[str, Any]:
+        return await self._note("receipt", transfer_id=transfer_id)
 
     async def commit(self, transfer_id: str) -> dict[str, Any]:
         return await self._note("commit", transfer_id=transfer_id)

@@ -272,6 +272,14 @@ class Ledger(Protocol):
     async def delete_items(self, role: Role, transfer_id: str) -> None:
         """Forget the collections, ranges and files of a transfer; its row and its journal stay."""
 
+    # receipts
+
+    async def put_receipt(self, role: Role, transfer_id: str, version: int, body: bytes) -> None:
+        """Keep one version of a transfer's receipt. It stays when the items of the transfer are forgotten."""
+
+    async def last_receipt(self, role: Role, transfer_id: str) -> tuple[int, bytes] | None:
+        """The newest version and its number."""
+
     # keys
 
     async def add_key(self, row: KeyRow) -> None: ...

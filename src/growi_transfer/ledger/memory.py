@@ -52,6 +52,7 @@ class MemoryLedger:
         self._journal: dict[str, dict[int, JournalRow]] = {}
         self._log: dict[tuple[Role, str], dict[str, LogRow]] = {}
         self._orders: dict[str, OrderRow] = {}
+        self._receipts: dict[tuple[Role, str], dict[int, bytes]] = {}
 
     async def prepare(self) -> None:
         """There is nothing to prepare."""
@@ -266,6 +267,15 @@ class MemoryLedger:
         if row.revoked_at is None:
             self._keys[key_id] = replace(row, revoked_at=milliseconds(now))
         return True
+
+    # receipts
+
+    async def put_receipt(self, role: Role, transfer_id: str, version: int, body: bytes) -> None:
+        self._receipts.setdefault((role, transfer_id), {})[version] = body
+
+    async def last_receipt(self, role: Role, transfer_id: str) -> tuple[int, bytes] | None:
+        versions = self._receipts.get((role, transfer_id), {})
+        return max(versions.items(), default=None)
 
     # journal
 

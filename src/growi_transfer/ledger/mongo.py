@@ -59,10 +59,11 @@ JOURNAL = OWN_PREFIX + "journal"
 CLAIMS = OWN_PREFIX + "claims"
 LOG = OWN_PREFIX + "log"
 ORDERS = OWN_PREFIX + "orders"
+RECEIPTS = OWN_PREFIX + "receipts"
 
 # Files by state; with the size the totals are read from the index alone.
 _INDEXES = {FILES: [{"key": {"state": 1, "_id": 1, "size": 1}, "name": "by_state"}]}
-_COLLECTIONS = (TRANSFERS, COLLECTIONS, RANGES, FILES, KEYS, JOURNAL, CLAIMS, LOG, ORDERS)
+_COLLECTIONS = (TRANSFERS, COLLECTIONS, RANGES, FILES, KEYS, JOURNAL, CLAIMS, LOG, ORDERS, RECEIPTS)
 _DESTINATION = "destination"
 _INSTANCE = "instance"
 _EVERYTHING = {"$gt": "", "$lt": "\U0010ffff"}
@@ -252,6 +253,18 @@ class MongoLedger:
     async def revoke_key(self, key_id: str, now: datetime) -> bool:
         revoked = {"revoked_at": {"$ifNull": ["$revoked_at", milliseconds(now)]}}
         return await self._store.update(KEYS, {"_id": key_id}, [{"$set": revoked}])
+
+    # receipts
+
+    async def put_receipt(self, role: Role, transfer_id: str, version: int, body: bytes) -> None:
+        document = {"_id": key(role, transfer_id, version), "body": body}
+        await self._store.put(RECEIPTS, iter([document]))
+
+    async def last_receipt(self, role: Role, transfer_id: str) -> tuple[int, bytes] | None:
+        last: tuple[int, bytes] | None = None
+        async for page in self._store.pages(RECEIPTS, below(role, transfer_id)):
+            last = int(page[-1]["_id"].rpartition("/")[2]), bytes(page[-1]["body"])
+        return last
 
     # journal
 

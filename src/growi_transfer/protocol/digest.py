@@ -48,6 +48,12 @@ def ordered_digest(documents: Iterable[bytes | memoryview]) -> bytes:
     return hasher.digest()
 
 
+def files_digest(files: Iterable[tuple[str, int, bytes]]) -> bytes:
+    """Digest of a set of files, each a path, a size in bytes and the SHA-256 of the content: the sum as above, over
+    SHA-256 of path, size and hexadecimal digest joined by line feeds (UTF-8)."""
+    return combine(sha256(f"{path}\n{size}\n{digest.hex()}".encode()).digest() for path, size, digest in files)
+
+
 def combine(digests: Iterable[bytes]) -> bytes:
     """Digest of the union of sets that have these digests."""
     return (sum(int.from_bytes(digest, "big") for digest in digests) % _MODULUS).to_bytes(32, "big")

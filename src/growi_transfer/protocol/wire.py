@@ -56,6 +56,8 @@ COLLECTIONS = 100_000
 VALUES_LIMIT = 200_000
 """Commas in one JSON body: right ones have some thousand. It bounds what reading and refusing a wrong one costs."""
 _FAULTS_LISTED = 1000
+REPORTED = 1000
+"""Entries of one list in a report or a receipt; totals stand beside it."""
 
 DOCUMENT_LIMIT = 16 << 20
 """Bytes of the largest BSON document that MongoDB stores (exactly 16,777,216)."""
@@ -232,6 +234,41 @@ class CollectionProof(Shape):
     digest: HexDigest
 
 
+class AcceptedWarning(Shape):
+    """A warning under which the operator let the transfer go on."""
+
+    code: Text
+    message: Annotated[str, Field(max_length=20_000)] = ""
+    details: Annotated[dict[str, Any], AfterValidator(_plain_json)] = Field(default_factory=dict)
+    accepted_at: Text = ""
+
+
+class FileFault(Shape):
+    """An attachment that did not move, and why."""
+
+    item: Text
+    """Its path, or its id where the path is unknown."""
+    reason: Text
+    """A code of docs/errors.md, or `attachment_removed`."""
+    bytes: Count = 0
+
+
+class SourceReport(Shape):
+    """What only the source knows of the transfer, for the receipt."""
+
+    software: Text = ""
+    origin: Text = ""
+    accepted_warnings: Annotated[tuple[AcceptedWarning, ...], Field(max_length=REPORTED)] = ()
+    skipped: Annotated[tuple[FileFault, ...], Field(max_length=REPORTED)] = ()
+    """The first ones; `skipped_files` counts all."""
+    skipped_files: Count = 0
+    failed: Annotated[tuple[FileFault, ...], Field(max_length=REPORTED)] = ()
+    failed_files: Count = 0
+    begun_at: Text = ""
+    documents_ms: Count = 0
+    attachments_ms: Count = 0
+
+
 class Verify(Shape):
     """POST transfers/{id}/verify: what staging must be equal to."""
 
@@ -240,6 +277,9 @@ class Verify(Shape):
     skipped_files: Count = 0
     seconds: Annotated[float, Field(ge=0, le=60)] = 0
     """How long the answer may wait for the end of the verification."""
+    deep: bool = False
+    """Read every stored file again from the storage, and hash it."""
+    report: SourceReport = SourceReport()
 
 
 S = TypeVar("S", bound=Shape)

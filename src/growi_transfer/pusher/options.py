@@ -29,6 +29,8 @@ class PushOptions:
     accept_warnings: tuple[str, ...] = ()
     """Codes of the preflight's warnings under which the transfer may go on."""
     accept_all: bool = False
+    deep: bool = False
+    """Whether the destination reads every stored file again and hashes it before the data count as verified."""
     commit: bool = True
     """False stops at `ready`: verified, with the destination still showing its former data."""
     merge: Mapping[str, Any] | None = None

@@ -28,6 +28,7 @@ from growi_transfer.protocol.errors import (
     TransferError,
 )
 from growi_transfer.protocol.growi_info import GrowiInfo, parse_growi_info
+from growi_transfer.protocol.receipt import CounterSignature
 from growi_transfer.protocol.transfer_key import ParsedKey
 from growi_transfer.protocol.wire import (
     EPOCH_HEADER,
@@ -225,6 +226,13 @@ class Peer:
 
     async def cancel(self, transfer_id: str) -> dict[str, Any]:
         return await self._order(transfer_id, "cancel")
+
+    async def receipt(self, transfer_id: str) -> dict[str, Any]:
+        """The destination's receipt, from `ready` on."""
+        return await self._json("GET", f"/transfers/{transfer_id}/receipt")
+
+    async def countersign(self, transfer_id: str, mark: CounterSignature) -> dict[str, Any]:
+        return await self._json("POST", f"/transfers/{transfer_id}/receipt", mark)
 
     async def keep_alive(self, transfer_id: str) -> None:
         """Renew the lease of the key and show that this side is alive."""

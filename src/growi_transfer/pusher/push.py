@@ -42,6 +42,7 @@ from growi_transfer.pusher.exporter import Exporter, RangeRestart, is_stored
 from growi_transfer.pusher.link import Link
 from growi_transfer.pusher.manifest import manifest_of
 from growi_transfer.pusher.peer import Peer
+from growi_transfer.pusher.receipts import Receipts
 from growi_transfer.pusher.retry import Retry
 
 _log = structlog.get_logger(__name__)
@@ -71,6 +72,8 @@ class Push:
         transfer_id: str,
         setup: SetUp,
         commit: bool,
+        deep: bool,
+        receipts: Receipts,
         life: Life,
         ledger: Ledger,
         board: ProgressBoard,
@@ -86,6 +89,8 @@ class Push:
         self._id = transfer_id
         self._setup = setup
         self._commit = commit
+        self._deep = deep
+        self._receipts = receipts
         self._life = life
         self._ledger = ledger
         self._board = board
@@ -246,7 +251,14 @@ class Push:
         totals = await self._ledger.file_totals(Role.PUSHER, self._id)
         stored = sum(total.rows for state, total in totals.items() if state in (ItemState.STORED, ItemState.VERIFIED))
         skipped = totals[ItemState.SKIPPED].rows if ItemState.SKIPPED in totals else 0
-        body = Verify(collections=tuple(proofs), files=stored, skipped_files=skipped, seconds=_VERIFY_WAIT)
+        body = Verify(
+            collections=tuple(proofs),
+            files=stored,
+            skipped_files=skipped,
+            seconds=_VERIFY_WAIT,
+            deep=self._deep,
+            report=await self._receipts.report(await self._life.get(self._id), self.seconds),
+        )
         while True:
             answer = await self._retry(lambda: self._peer.verify(self._id, body))
             held = answer["held"]
@@ -264,6 +276,7 @@ class Push:
         if outcome["ok"]:
             await self._ledger.mark_verified(Role.PUSHER, self._id)
             await self._note_receipt(held)
+            await self._receipts.take(await self._life.get(self._id), self._peer, self._retry)
             return (await self._life.step(self._id, Event.VERIFIED)).state
         _log.warning("difference_found", transfer=self._id, differences=outcome["differences"])
         what = (
@@ -295,6 +308,11 @@ class Push:
         await self._life.note(
             self._id, {"told": held.get("told"), "rollback_until": moment_text(held.get("rollback_until"))}
         )
+        try:
+            await self._receipts.take(await self._life.get(self._id), self._peer, self._retry)
+        except TransferError as error:
+            # The data are in. The receipt can be had at any time later (`transfers receipt`).
+            _log.warning("receipt_not_taken", transfer=self._id, code=code_of(error), message=error.message)
         await self._life.step(self._id, Event.COMMITTED)
 
     async def _commit_there(self) -> dict[str, Any]:

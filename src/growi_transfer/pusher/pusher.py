@@ -33,6 +33,7 @@ from growi_transfer.pusher.options import PushOptions
 from growi_transfer.pusher.ordered import Owners
 from growi_transfer.pusher.plan import Report
 from growi_transfer.pusher.preflight import Preflight
+from growi_transfer.pusher.receipts import Receipts
 from growi_transfer.pusher.steering import KeyStore, OpenPeer, Steering
 from growi_transfer.storage.base import Storage
 
@@ -68,10 +69,18 @@ class Pusher(Steering):
         open_peer: OpenPeer,
         owners: Owners,
         growi_exporter: GrowiExporter,
+        receipts: Receipts,
         clock: Callable[[], datetime],
     ) -> None:
         super().__init__(
-            ledger=ledger, board=board, life=life, keys=keys, open_peer=open_peer, owners=owners, clock=clock
+            ledger=ledger,
+            board=board,
+            life=life,
+            keys=keys,
+            open_peer=open_peer,
+            owners=owners,
+            receipts=receipts,
+            clock=clock,
         )
         self._database = database
         self._storage = storage

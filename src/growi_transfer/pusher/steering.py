@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
@@ -21,6 +21,7 @@ from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.pusher.job import PushJob, options_of
 from growi_transfer.pusher.ordered import Owners, ordered
 from growi_transfer.pusher.peer import Peer
+from growi_transfer.pusher.receipts import Receipts
 
 _log = structlog.get_logger(__name__)
 _ROWS = 1000
@@ -60,6 +61,7 @@ class Steering:
         keys: KeyStore,
         open_peer: OpenPeer,
         owners: Owners,
+        receipts: Receipts,
         clock: Callable[[], datetime],
     ) -> None:
         self.owners = owners
@@ -68,6 +70,7 @@ class Steering:
         self._life = life
         self._keys = keys
         self._open_peer = open_peer
+        self._receipts = receipts
         self._clock = clock
         self._runner: JobRunner | None = None
 
@@ -158,11 +161,13 @@ class Steering:
         return self._shape(row)
 
     @ordered
-    async def verify(self, transfer_id: str) -> dict[str, Any]:
-        """Read the source again, send what differs, and prove it once more."""
+    async def verify(self, transfer_id: str, *, deep: bool = False) -> dict[str, Any]:
+        """Read the source again, send what differs, and prove it once more; `deep` from now on."""
         row = await self._life.get(transfer_id)
         require(row, State.READY)
-        await self._life.note(transfer_id, {"options": asdict(replace(options_of(row), commit=False))})
+        options = options_of(row)
+        options = replace(options, commit=False, deep=options.deep or deep)
+        await self._life.note(transfer_id, {"options": asdict(options)})
         await self._life.step(transfer_id, Event.DIFFERENCE_FOUND)
         await self.runner.start(transfer_id)
         return self._shape(await self._life.get(transfer_id))
@@ -184,7 +189,14 @@ class Steering:
         async with self._peer_of(row) as peer:
             await peer.rollback(transfer_id)
         await self._life.step(transfer_id, Event.ROLLED_BACK)
+        with suppress(TransferError):  # it can be had later
+            await self._receipts.newest(row, self._peer_of)
         return self._shape(await self._life.get(transfer_id))
+
+    async def receipt(self, transfer_id: str) -> dict[str, Any]:
+        """The newest version of the receipt, fetched where it can be. Raises ReceiptNotFound."""
+        row = await self._life.get(transfer_id)
+        return (await self._receipts.newest(row, self._peer_of)).to_json()
 
     @ordered
     async def cancel(self, transfer_id: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from growi_transfer.receiver.commit import Committer
 from growi_transfer.receiver.file_swap import FileSwap
 from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.in_flight import InFlight
+from growi_transfer.receiver.receipts import Receipts
 from growi_transfer.receiver.transfers import Transfers
 from growi_transfer.receiver.uploads import Uploads
 from growi_transfer.receiver.work import COMMIT, Work
@@ -53,6 +54,7 @@ class Endings:
         uploads: Uploads,
         in_flight: InFlight,
         work: Work,
+        receipts: Receipts,
     ) -> None:
         self._ledger = ledger
         self._transfers = transfers
@@ -62,6 +64,7 @@ class Endings:
         self._uploads = uploads
         self._in_flight = in_flight
         self._work = work
+        self._receipts = receipts
         self._turns: dict[str, asyncio.Lock] = {}
         """Endings of one transfer take turns: a rollback that is asked for twice is done once."""
 
@@ -126,7 +129,7 @@ class Endings:
         if row.position.state is State.COMPLETED:
             return
         if row.position.state is State.READY:
-            await self._transfers.note(transfer_id, {"undoing": None})
+            await self._transfers.note(transfer_id, {"undoing": None, "commit_began_at": self._now()})
             await self._committer.prepare(transfer_id, row.setup)
             await self._transfers.step(transfer_id, Event.COMMIT_STARTED)
         elif row.facts.get("undoing"):
@@ -142,6 +145,7 @@ class Endings:
             await self._undo(transfer_id, reason)
             raise
         await self._transfers.note(transfer_id, {"told": told, "committed_at": self._now()})
+        await self._receipts.make(transfer_id, "completed")
         # Before the last step: nobody comes back to a completed transfer to release what it still holds.
         await self._ledger.release_destination(transfer_id)
         await self._transfers.step(transfer_id, Event.COMMITTED)
@@ -180,6 +184,7 @@ class Endings:
                 raise
             await self._files.discard(transfer_id)
             await self._transfers.note(transfer_id, {"rolled_back_at": self._now()})
+            await self._receipts.make(transfer_id, "rolled_back")
             await self._ledger.release_destination(transfer_id)
             await self._transfers.step(transfer_id, Event.ROLLED_BACK)
             await self._transfers.note(transfer_id, {"rolling_back": None})

@@ -26,18 +26,6 @@ class FileSwap:
         self._storage = storage
         self._ledger = ledger
 
-    async def missing(self, transfer_id: str) -> list[str]:
-        """Attachment ids of stored rows whose file is not there, or not whole. Of the others the source knows that
-        they did not arrive: it counts them out, or the attachment is gone."""
-        lost: list[str] = []
-        async for rows in pages(self._ledger, transfer_id):
-            page = [row for row in rows if is_stored(row)]
-            there = await self._storage.stat_many([place_of(row) for row in page])
-            for row, found in zip(page, there, strict=True):
-                if found is None or found.size != row.size:
-                    lost.append(row.attachment_id)
-        return lost
-
     async def commit(self, transfer_id: str) -> int:
         """Put files that waited aside in their places; the number of files replaced. May be called again."""
         replaced = 0

@@ -1,4 +1,4 @@
-"""Collections and volumes into staging, and the proof that staging is what was sent."""
+"""Collections and volumes into staging."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import bson
@@ -16,40 +16,23 @@ from growi_transfer.ledger.base import CollectionRow, ItemState, Ledger, RangeRo
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.mongo import collections as catalog
 from growi_transfer.mongo.client import Database
-from growi_transfer.mongo.ranges import batch_documents, digest_collection
 from growi_transfer.mongo.staging import clear_range, insert, restore_zero_timestamps
-from growi_transfer.protocol.digest import combine
 from growi_transfer.protocol.elements import may_have_zero_timestamps, zero_timestamps
 from growi_transfer.protocol.errors import (
     BsonInvalid,
     CollectionIllegal,
     CollectionNotFound,
-    DatabaseRefused,
     InvalidRequest,
     RangeMismatch,
-    TransferError,
-    code_of,
 )
 from growi_transfer.protocol.names import staging_name
 from growi_transfer.protocol.progress import DocumentsStored
-from growi_transfer.protocol.wire import Collection, CollectionProof, Manifest
+from growi_transfer.protocol.wire import Collection, Manifest
 
 _INDEX_BUILDS_AT_ONCE = 3
 _CREATED_AT_ONCE = 6
 _NAMESPACE_MISSING = 26
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What was read back of one collection is not what was sent."""
-
-    collection: str
-    what: str
-    """`documents`, `indexes` or `options`."""
-    ranges: tuple[int, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return {"collection": self.collection, "what": self.what, "ranges": list(self.ranges)}
+_BOUNDS_SHOWN = 20
 
 
 class Importer:
@@ -174,6 +157,7 @@ class Importer:
         turn = self._turns.setdefault(key, asyncio.Lock())
         async with turn:
             await admit()
+            await self.forget_proof(row)
             old = await self._ledger.get_range(Role.RECEIVER, transfer_id, row.number, number)
             if old is not None and old == replace(new, tries=old.tries):
                 return old
@@ -196,6 +180,7 @@ class Importer:
         """Stage documents that come in no known order and only once: those of an archive. A failure on the way means
         that the transfer begins again from nothing. Raises like `put_volume`."""
         row = await self.row(transfer_id, collection)
+        await self.forget_proof(row)
         await insert(self._database, row.staging, documents, ordered=row.kind == "capped")
         raw = b"".join(documents)
         if may_have_zero_timestamps(raw):
@@ -215,6 +200,20 @@ class Importer:
         )
         await self._ledger.put_ranges([stored])
         self._board.apply(Role.RECEIVER, transfer_id, DocumentsStored(len(documents), len(raw), 0))
+
+    async def forget_proof(self, row: CollectionRow) -> None:
+        """Before the first write, and when a new proof is wanted: what was proved of it no longer holds."""
+        if row.facts.get("proved") is None:
+            return
+        untouched = {key: value for key, value in row.facts.items() if key != "proved"}
+        await self.put_row(replace(row, facts=untouched))
+
+    async def put_row(self, row: CollectionRow) -> None:
+        """Replace the row of a collection."""
+        await self._ledger.put_collections([row])
+        known = self._rows.get(row.transfer_id)
+        if known is not None:
+            known[row.name] = row
 
     async def _make_room(self, row: CollectionRow, old: RangeRow | None, new: RangeRow) -> None:
         if old is not None:
@@ -236,89 +235,6 @@ class Importer:
                 raise RangeMismatch(
                     "The volumes of a capped collection must follow one another; begin again with volume 0.", expected=0
                 )
-
-    # proof
-
-    async def build_indexes(self, transfer_id: str) -> None:
-        """Build every index in staging; TTL indexes as plain ones. Raises CollectionIllegal naming the collection."""
-        gate = asyncio.Semaphore(_INDEX_BUILDS_AT_ONCE)
-
-        async def build(row: CollectionRow) -> None:
-            plain, _ = catalog.split_ttl(catalog.secondary_indexes(catalog.from_metadata(row.metadata)))
-            if not plain:
-                return
-            async with gate:
-                try:
-                    await catalog.create_indexes(self._database, row.staging, plain)
-                except TransferError as error:
-                    if code_of(error) != "database_refused":
-                        raise
-                    raise CollectionIllegal(
-                        f"An index of {row.name} cannot be built: {error.message}", collection=row.name
-                    ) from error
-
-        rows = await self._ledger.collections(Role.RECEIVER, transfer_id)
-        await asyncio.gather(*(build(row) for row in rows if row.staging))
-
-    async def drop_indexes(self, transfer_id: str) -> None:
-        """Back to copying: a unique index would refuse documents that are about to be replaced."""
-        for row in await self._ledger.collections(Role.RECEIVER, transfer_id):
-            if row.staging and catalog.secondary_indexes(catalog.from_metadata(row.metadata)):
-                try:
-                    await self._database.command({"dropIndexes": row.staging, "index": "*"})
-                except DatabaseRefused as error:
-                    if error.details["code"] != _NAMESPACE_MISSING:
-                        raise  # else it is made anew when it is declared, or found to differ
-
-    async def compare(self, transfer_id: str, proofs: Sequence[CollectionProof]) -> list[Difference]:
-        """Read all of staging back and compare it with what the source's last pass found."""
-        rows = {row.number: row for row in await self._ledger.collections(Role.RECEIVER, transfer_id) if row.staging}
-        if set(rows) != {proof.number for proof in proofs}:
-            raise InvalidRequest("The proof names other collections than those of the transfer.")
-        entries = {entry["name"]: entry for entry in await catalog.list_entries(self._database)}
-        differences: list[Difference] = []
-        for proof in proofs:
-            differences += await self._compare(rows[proof.number], proof, entries)
-        return differences
-
-    async def _compare(
-        self, row: CollectionRow, proof: CollectionProof, entries: Mapping[str, Mapping[str, Any]]
-    ) -> list[Difference]:
-        metadata = catalog.from_metadata(row.metadata)
-        found = entries.get(row.staging)
-        if found is None:
-            return [Difference(row.name, "options")]
-        differences: list[Difference] = []
-        if _text(found.get("options", {})) != _text(_stored_options(metadata)):
-            differences.append(Difference(row.name, "options"))
-        plain, _ = catalog.split_ttl(catalog.secondary_indexes(metadata))
-        there = catalog.secondary_indexes({"indexes": await catalog.list_indexes(self._database, row.staging)})
-        if sorted(map(_text, there)) != sorted(map(_text, plain)):
-            differences.append(Difference(row.name, "indexes"))
-        held = [held async for held in self._ledger.ranges(Role.RECEIVER, row.transfer_id, row.number)]
-        size = sum(one.bytes for one in held)
-        per_batch = batch_documents(proof.documents, size)
-        ordered = [one.documents for one in held] if row.kind == "capped" else None
-        seen = await digest_collection(self._database, row.staging, per_batch=per_batch, ordered=ordered)
-        if seen.documents == proof.documents and seen.digest.hex() == proof.digest:
-            return differences
-        if combine(one.digest for one in held).hex() != proof.digest or row.kind == "capped":
-            wrong = [one.number for one in held] if row.kind == "capped" else []
-        else:
-            wrong = await self._wrong_ranges(row, held, per_batch)
-        differences.append(Difference(row.name, "documents", tuple(wrong)))
-        await self._ledger.put_ranges([replace(one, state=ItemState.FAILED) for one in held if one.number in wrong])
-        return differences
-
-    async def _wrong_ranges(self, row: CollectionRow, held: Sequence[RangeRow], per_batch: int) -> list[int]:
-        wrong: list[int] = []
-        for one in held:
-            seen = await digest_collection(
-                self._database, row.staging, per_batch=per_batch, minimum=one.minimum, maximum=one.maximum
-            )
-            if (seen.documents, seen.digest) != (one.documents, one.digest):
-                wrong.append(one.number)
-        return wrong
 
 
 def _open_volume(body: bytes) -> tuple[Manifest, list[bytes], list[bytes]]:
@@ -349,10 +265,6 @@ def _same(row: CollectionRow, collection: Collection) -> bool:
         return True
     old, new = catalog.from_metadata(row.metadata), catalog.from_metadata(collection.metadata)
     return _text(old.get("options", {})) == _text(new.get("options", {}))
-
-
-def _stored_options(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in catalog.create_options(metadata).items() if key != "idIndex"}
 
 
 def _text(value: Mapping[str, Any]) -> str:

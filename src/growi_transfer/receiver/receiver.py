@@ -26,6 +26,7 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.protocol.machine import Event, Position, State
 from growi_transfer.protocol.progress import Planned, to_json
+from growi_transfer.protocol.receipt import CounterSignature
 from growi_transfer.protocol.wire import AttachmentFile, PlanPage, PutTransfer, Verify
 from growi_transfer.receiver.archive_import import import_archive
 from growi_transfer.receiver.attachments import Attachments
@@ -35,6 +36,8 @@ from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.in_flight import InFlight
 from growi_transfer.receiver.keys import Keys
 from growi_transfer.receiver.proof import Prover
+from growi_transfer.receiver.receipts import Receipts
+from growi_transfer.receiver.staging_proof import StagingProof
 from growi_transfer.receiver.transfers import Transfers
 from growi_transfer.receiver.uploads import Uploads, UploadState
 from growi_transfer.receiver.work import VERIFICATION, Work
@@ -57,12 +60,14 @@ class Receiver:
         keys: Keys,
         transfers: Transfers,
         importer: Importer,
+        staging: StagingProof,
         prover: Prover,
         attachments: Attachments,
         uploads: Uploads,
         endings: Endings,
         work: Work,
         in_flight: InFlight,
+        receipts: Receipts,
         info: Callable[[], Awaitable[dict[str, Any]]],
         storage: Storage,
         new_id: Callable[[], str],
@@ -76,6 +81,7 @@ class Receiver:
         self._board = board
         self._transfers = transfers
         self._importer = importer
+        self._staging = staging
         self._prover = prover
         self._attachments = attachments
         self._uploads = uploads
@@ -88,6 +94,7 @@ class Receiver:
         self._endings = endings
         self._work = work
         self._in_flight = in_flight
+        self._receipts = receipts
         self._going_back: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
@@ -195,7 +202,7 @@ class Receiver:
             await self._transfers.step(transfer_id, Event.DIFFERENCE_FOUND)
             await self._work.end(transfer_id)
             await self._transfers.note(transfer_id, {"verify": None})
-            await self._importer.drop_indexes(transfer_id)
+            await self._staging.drop_indexes(transfer_id)
 
     async def put_volume(
         self, transfer_id: str, collection: str, number: int, body: bytes, *, epoch: int
@@ -274,6 +281,15 @@ class Receiver:
             self._work.begin(transfer_id, self._prover.run(transfer_id, expected), VERIFICATION)
         await self._work.wait(transfer_id, seconds=expected.seconds)
         return await self.transfer(transfer_id)
+
+    async def receipt(self, transfer_id: str) -> dict[str, Any]:
+        """The newest version of the receipt. Raises ReceiptNotFound before the transfer is `ready`."""
+        return (await self._receipts.get(transfer_id)).to_json()
+
+    async def countersign(self, transfer_id: str, mark: CounterSignature) -> dict[str, Any]:
+        """Keep the source's mark under the receipt."""
+        await self._receipts.countersign(transfer_id, mark)
+        return await self.receipt(transfer_id)
 
     # commit and the ways back: see `receiver.endings`
 

@@ -14,7 +14,17 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from growi_transfer.protocol.errors import TransferError
-from growi_transfer.web import attachments_api, events, live, logs_api, pages, pusher_api, receiver_api, transfers_api
+from growi_transfer.web import (
+    attachments_api,
+    events,
+    live,
+    logs_api,
+    pages,
+    pusher_api,
+    receipts_api,
+    receiver_api,
+    transfers_api,
+)
 from growi_transfer.web.auth import Guard
 from growi_transfer.web.errors import on_http_exception, on_transfer_error
 from growi_transfer.web.live import Live
@@ -31,6 +41,7 @@ ROUTES: list[BaseRoute] = [
     *events.ROUTES,
     *transfers_api.ROUTES,
     *logs_api.ROUTES,
+    *receipts_api.ROUTES,
     *pages.ROUTES,
 ]
 

@@ -39,6 +39,12 @@ class Nothing(Shape):
     """The body of a request that needs none."""
 
 
+class VerifyAgain(Shape):
+    """The body of an admin's `verify`, at the source."""
+
+    deep: bool = False
+
+
 class GenerateKey(Shape):
     """GROWI's body. Its own page sends the address of the wiki it shows."""
 
@@ -72,6 +78,7 @@ class Options(Shape):
     exclude_paths: Annotated[tuple[PagePattern, ...], Field(max_length=PATTERNS)] = ()
     accept_warnings: tuple[Text, ...] = ()
     accept_all_warnings: bool = False
+    deep: bool = False
     commit: bool = True
     patience_seconds: Annotated[float, Field(ge=0, le=86400)] = PushOptions().patience
 
@@ -127,6 +134,7 @@ class Push(Shape):
             exclude_paths=self.options.exclude_paths,
             accept_warnings=self.options.accept_warnings,
             accept_all=self.options.accept_all_warnings,
+            deep=self.options.deep,
             commit=self.options.commit,
             patience=self.options.patience_seconds,
         )

@@ -14,6 +14,7 @@ from typing import Any, Literal, Protocol
 
 from growi_transfer.ledger.base import KeyRow, Ledger, Role
 from growi_transfer.protocol.progress import Snapshot
+from growi_transfer.protocol.receipt import CounterSignature
 from growi_transfer.protocol.wire import AttachmentFile, PlanPage, PutTransfer, Verify
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.storage.base import StoredFile
@@ -106,6 +107,11 @@ class ReceiverService(Protocol):
 
     async def release_maintenance(self, transfer_id: str) -> dict[str, Any]: ...
 
+    async def receipt(self, transfer_id: str) -> dict[str, Any]:
+        """The receipt as JSON. Raises ReceiptNotFound."""
+
+    async def countersign(self, transfer_id: str, mark: CounterSignature) -> dict[str, Any]: ...
+
     async def keep_alive(self, transfer_id: str, *, epoch: int) -> None: ...
 
     async def import_archive(self, path: Path) -> dict[str, Any]: ...
@@ -130,7 +136,10 @@ class PusherService(Protocol):
 
     async def retry(self, transfer_id: str) -> dict[str, Any]: ...
 
-    async def verify(self, transfer_id: str) -> dict[str, Any]: ...
+    async def verify(self, transfer_id: str, *, deep: bool = False) -> dict[str, Any]: ...
+
+    async def receipt(self, transfer_id: str) -> dict[str, Any]:
+        """The receipt as JSON. Raises ReceiptNotFound."""
 
     async def commit(self, transfer_id: str) -> dict[str, Any]: ...
 

@@ -17,7 +17,16 @@ from growi_transfer.protocol.errors import StateConflict
 from growi_transfer.web import receiver_api
 from growi_transfer.web.auth import epoch_of, guard_of, presents_key, services_of
 from growi_transfer.web.present import row_of, shape_of
-from growi_transfer.web.requests import Nothing, Resume, api, json_body, role_of, transfer_id_of, whole_number
+from growi_transfer.web.requests import (
+    Nothing,
+    Resume,
+    VerifyAgain,
+    api,
+    json_body,
+    role_of,
+    transfer_id_of,
+    whole_number,
+)
 from growi_transfer.web.services import PusherService, ReceiverService
 
 _LISTED = 100
@@ -52,6 +61,15 @@ async def verify(request: Request) -> Response:
     if presents_key(request):
         return await receiver_api.verify(request)
     return await _verify_at_source(request)
+
+
+async def _verify_at_source(request: Request) -> Response:
+    guard = guard_of(request)
+    guard.admin(request)
+    transfer_id = transfer_id_of(request)
+    body = await json_body(request, VerifyAgain)
+    await _pusher_row(request, transfer_id, "verify")
+    return JSONResponse(await guard.pusher().verify(transfer_id, deep=body.deep))
 
 
 async def resume(request: Request) -> Response:
@@ -124,8 +142,6 @@ async def _pusher_row(request: Request, transfer_id: str, action: str) -> None:
     if row.role is not Role.PUSHER:
         raise StateConflict(f"This transfer comes in from elsewhere: {action} is for its source.", role=row.role.value)
 
-
-_verify_at_source = _at_source("verify", lambda pusher, row: pusher.verify(row))
 
 ROUTES = [
     api("GET", "/transfers", list_transfers),

@@ -145,6 +145,20 @@ async def test_the_admin_acts_on_a_row_of_the_pusher(client: AsgiClient, world: 
     assert world.receiver.calls == []
 
 
+async def test_a_deep_verification_is_asked_for_in_the_body(client: AsgiClient, world: World) -> None:
+    await world.row(Role.PUSHER)
+    path = f"{API}/transfers/{TRANSFER}/verify"
+    assert (await client("POST", path, json_body={"deep": True}, headers=ADMIN)).status == 200
+    assert world.pusher.calls == [("verify", {"transfer_id": TRANSFER, "deep": True})]
+
+
+@pytest.mark.parametrize("role", [Role.PUSHER, Role.RECEIVER])
+async def test_the_admin_gets_the_receipt_of_either_side(client: AsgiClient, world: World, role: Role) -> None:
+    await world.row(role)
+    assert (await client("GET", f"{API}/transfers/{TRANSFER}/receipt")).status == 403
+    assert (await client("GET", f"{API}/transfers/{TRANSFER}/receipt", headers=ADMIN)).json() == {"did": "receipt"}
+
+
 async def test_resume_takes_a_new_key(client: AsgiClient, world: World) -> None:
     await world.row(Role.PUSHER)
     path = f"{API}/transfers/{TRANSFER}/resume"

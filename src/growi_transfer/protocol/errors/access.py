@@ -40,3 +40,9 @@ class CollectionNotFound(NotFound):
     """The collection is not part of this transfer."""
 
     code = "collection_not_found"
+
+
+class ReceiptNotFound(NotFound):
+    """There is no receipt yet: a transfer has one from `ready` on."""
+
+    code = "receipt_not_found"

@@ -131,3 +131,15 @@ class RateLimited(Conflict):
 
     code = "rate_limited"
     retryable = True
+
+
+class ReceiptDataChanged(Conflict):
+    """The receipt is genuine, and the data are no longer what it says."""
+
+    code = "receipt_data_changed"
+
+
+class NameCollision(Conflict):
+    """Two attachments have names that differ only by case or Unicode form, and the storage takes them for one file."""
+
+    code = "name_collision"

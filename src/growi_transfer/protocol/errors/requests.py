@@ -108,3 +108,9 @@ class DestinationNotAllowed(InvalidRequest):
     """The key points to an address that is not allowed. GROWI_TRANSFER_ALLOWED_DESTINATIONS may name it."""
 
     code = "destination_not_allowed"
+
+
+class ReceiptInvalid(InvalidRequest):
+    """This is not a receipt, or not one as we signed it: it was changed, or it is of other instances."""
+
+    code = "receipt_invalid"
