@@ -24,9 +24,28 @@ KEY = "token__grw_internal_tranferkey__http://destination.test:8080"
 CLEAN = {
     "blockers": [],
     "warnings": [],
-    "counts": {"collections": 3, "documents": 10, "document_bytes": 2048, "attachments": 2, "attachment_bytes": 1024},
+    "counts": {
+        "collections": 3,
+        "documents": 10,
+        "document_bytes": 2048,
+        "index_bytes": 4096,
+        "attachments": 4,
+        "attachments_moving": 2,
+        "attachment_bytes": 1024,
+        "attachments_missing": 1,
+        "attachments_excluded": 1,
+        "attachments_excluded_bytes": 77,
+    },
     "collections": [{"name": "pages", "kind": "collection", "documents": 7, "bytes": 1536}],
-    "not_moving": [{"name": "sessions", "reason": "operating state"}],
+    "not_moving": [{"name": "sessions", "reason": "operating_state", "documents": 5, "bytes": 500}],
+    "files_not_moving": [
+        {"reason": "excluded", "files": 1, "bytes": 77, "first": ["a.png"]},
+        {"reason": "attachment_file_missing", "files": 1, "bytes": 0, "first": ["b.png"]},
+    ],
+    "excluded_paths": ["/trash"],
+    "bytes_per_second": 45 << 20,
+    "expected_seconds": 90.0,
+    "checked_at": "2026-11-21T12:00:00+00:00",
 }
 
 

@@ -96,7 +96,9 @@ async def test_documents_that_the_destination_would_refuse(pair: Pair, mongo_uri
     assert details["count"] == 3
     assert {one["collection"] for one in details["documents"]} == {"odd"}
     assert {one["reason"].split()[-1] for one in details["documents"]} == {"array", "regex", "$"}
-    assert "document_not_storable" not in found(await look(pair, exclude_collections=("odd",)))
+    details = found(await look(pair, exclude_collections=("odd", "od")))
+    assert "document_not_storable" not in details
+    assert details["excluded_collection_missing"]["collections"] == ["od"]
 
 
 async def test_the_destination_tells_its_clock_and_its_room(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ class Following:
         )
         if self._output.json:
             if stopped or problem is not None:
-                line["error"] = _error_shape(problem)
+                line["error"] = error_shape(problem)
             self._output.last(line)
         elif problem is None and not stopped:
             for text in summary(line, committed=self._commit):
@@ -129,7 +129,7 @@ class Following:
         return failure_of(state, row.facts if row else {})
 
 
-def _error_shape(problem: Exception | None) -> dict[str, str]:
+def error_shape(problem: Exception | None) -> dict[str, str]:
     if isinstance(problem, TransferError):
         return {"code": code_of(problem), "message": problem.message}
     return {"code": "interrupted", "message": str(problem or "Stopped before the end.")}

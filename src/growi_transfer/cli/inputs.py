@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 import typer
 
+from growi_transfer.cli.plan_file import parse_rate
 from growi_transfer.cli.session import Session, UsageFault
+from growi_transfer.protocol.errors import PagePatternInvalid
+from growi_transfer.protocol.page_paths import check_pattern
 from growi_transfer.protocol.transfer_key import parse_key
 
 KEY_ON_COMMAND_LINE = (
@@ -47,14 +50,18 @@ def read_new_key(session: Session, *, asked: bool) -> str | None:
 
 def parse_size(text: str) -> int:
     """Bytes per second: a number, perhaps with K, M or G (powers of 1024). Raises UsageFault."""
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in ("K", "M", "G") else (text, "")
     try:
-        value = int(float(number) * {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}[unit])
-    except (ValueError, OverflowError):
-        value = 0
-    if value < 1:
-        raise UsageFault("--bandwidth is a number of bytes per second, such as 500K or 20M.")
-    return value
+        return parse_rate(text)
+    except ValueError as error:
+        raise UsageFault(f"--bandwidth: {error}.") from None
+
+
+def parse_paths(patterns: Sequence[str]) -> tuple[str, ...]:
+    """Raises UsageFault."""
+    try:
+        return tuple(check_pattern(pattern) for pattern in patterns)
+    except PagePatternInvalid as error:
+        raise UsageFault(f"--exclude-path: {error.message}") from None
 
 
 def _prompt() -> str:

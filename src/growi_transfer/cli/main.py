@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 from growi_transfer import __version__
 from growi_transfer.cli import export, key, push, serve, transfers
 from growi_transfer.cli.exits import ExitCode
+from growi_transfer.cli.inputs import KEY_ON_COMMAND_LINE
 from growi_transfer.cli.memory import bound_arenas, spare_collector
 from growi_transfer.cli.output import Output, silence
 from growi_transfer.cli.session import Interrupted, OpenServices, Services, Session, UsageFault, session_of
@@ -142,7 +143,7 @@ def run(
     try:
         # Looked at before anything parses the arguments, because a parser repeats what it does not understand.
         if any(SEPARATOR in argument for argument in arguments):
-            raise UsageFault(push.KEY_ON_COMMAND_LINE)
+            raise UsageFault(KEY_ON_COMMAND_LINE)
         ended = app(list(arguments), prog_name="growi-transfer", standalone_mode=False, obj=session)
         # typer gives back the code of an exit, and 130 for Ctrl-C at a prompt.
         return ExitCode.INTERRUPTED if ended == 130 else int(ended or ExitCode.DONE)

@@ -37,6 +37,10 @@ class Output:
             text = "\n".join(_wrapped(line, width) for line in text.split("\n"))
         self._write(sys.stderr, text)
 
+    def shown(self, text: str, *, result: bool) -> None:
+        """Lines that fit the terminal already, as they are."""
+        self._write(sys.stdout if result else sys.stderr, text)
+
     def value(self, value: Any) -> None:
         self._write(sys.stdout, orjson.dumps(value, default=str).decode())
 

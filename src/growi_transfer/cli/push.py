@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from growi_transfer.cli.follow import Following
-from growi_transfer.cli.inputs import KEY_ON_COMMAND_LINE, parse_size, read_key
-from growi_transfer.cli.output import Output, count, size, table
+from growi_transfer.cli.follow import Following, error_shape
+from growi_transfer.cli.inputs import KEY_ON_COMMAND_LINE, parse_paths, parse_size, read_key
+from growi_transfer.cli.output import Output
+from growi_transfer.cli.plan import render
+from growi_transfer.cli.plan_file import (
+    check_destination,
+    check_new_file,
+    options_from,
+    read_plan_file,
+    save_plan,
+    write_plan,
+)
 from growi_transfer.cli.session import Pusher, Services, Session, session_of
 from growi_transfer.protocol.errors import Blocked
 from growi_transfer.protocol.machine import State
@@ -18,7 +29,7 @@ from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.pusher.options import PushOptions
 
 __all__ = ["KEY_ON_COMMAND_LINE", "parse_size", "push"]
-_DEFAULT = PushOptions()
+_USUAL = PushOptions()
 
 
 def push(
@@ -35,21 +46,48 @@ def push(
     plan: Annotated[
         bool, typer.Option("--plan", help="Show what would move and what stands against it; send nothing.")
     ] = False,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FILE", help="With --plan: write the plan to a new file.", show_default=False),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Push by this plan.", show_default=False)
+    ] = None,
     commit: Annotated[
-        bool, typer.Option("--commit/--no-commit", help="Swap the data in when they are verified.")
-    ] = True,
+        bool | None,
+        typer.Option("--commit/--no-commit", help="Swap the data in when they are verified.  [default: commit]"),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(
             "--exclude-collection", metavar="NAME", help="Leave a collection out; may be repeated.", show_default=False
         ),
     ] = None,
+    exclude_path: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude-path",
+            metavar="PATTERN",
+            help="Leave the attachments of these pages out; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     volumes: Annotated[
-        int, typer.Option("--volumes", metavar="N", min=1, max=64, help="Database volumes in flight.")
-    ] = _DEFAULT.volumes,
+        int | None,
+        typer.Option(
+            "--volumes", metavar="N", min=1, max=64, help=f"Database volumes in flight.  [default: {_USUAL.volumes}]"
+        ),
+    ] = None,
     attachments: Annotated[
-        int, typer.Option("--attachments", metavar="N", min=1, max=64, help="Attachment requests in flight.")
-    ] = _DEFAULT.attachments,
+        int | None,
+        typer.Option(
+            "--attachments",
+            metavar="N",
+            min=1,
+            max=64,
+            help=f"Attachment requests in flight.  [default: {_USUAL.attachments}]",
+        ),
+    ] = None,
     bandwidth: Annotated[
         str | None,
         typer.Option(
@@ -57,15 +95,17 @@ def push(
         ),
     ] = None,
     patience: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--patience",
             metavar="SECONDS",
             min=0,
             max=86400,
-            help="How long either side may be away before the transfer stops; the same key goes on.",
+            help="How long either side may be away before the transfer stops; the same key goes on."
+            f"  [default: {_USUAL.patience:g}]",
+            show_default=False,
         ),
-    ] = _DEFAULT.patience,
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON value a line; the last one is the result.")] = False,
 ) -> None:
     """Send this wiki to the one that issued the transfer key.
@@ -78,26 +118,38 @@ def push(
       growi-transfer push                  ask for the key, then for consent
       growi-transfer push - < key.txt      read the key from a file
       growi-transfer push --plan           check and count, send nothing
+      growi-transfer push --plan --save plan.toml
+      growi-transfer push --config plan.toml
+      growi-transfer push --exclude-path /trash --exclude-path '/user/*/drafts'
       growi-transfer push --no-commit      stop when verified, before the swap
       growi-transfer push --yes --json     for scripts; the last line tells all
     """
     session = session_of(context)
     session.output.json = json
-    options = PushOptions(
-        volumes=volumes,
-        attachments=attachments,
-        bandwidth=parse_size(bandwidth) if bandwidth else None,
-        exclude_collections=tuple(exclude or ()),
-        accept_warnings=tuple(accept or ()),
-        accept_all=yes,
-        commit=commit,
-        patience=patience,
+    if save is not None:
+        check_new_file(save, plan=plan)
+    planned = read_plan_file(config) if config is not None else None
+    options = options_from(
+        {
+            "volumes": volumes,
+            "attachments": attachments,
+            "bandwidth": parse_size(bandwidth) if bandwidth is not None else None,
+            "exclude_collections": tuple(exclude) if exclude else None,
+            "exclude_paths": parse_paths(exclude_path) if exclude_path else None,
+            "accept_warnings": tuple(accept) if accept else None,
+            "accept_all": yes,
+            "commit": commit,
+            "patience": patience,
+        },
+        planned,
     )
     settings = session.settings()
     given = settings.transfer_key.get_secret_value() if settings.transfer_key else None
     key = read_key(source or [], given)
-    parse_key(key)
-    session.with_services("pusher", lambda services: _Push(session, services, key, options).run(plan=plan), settings)
+    check_destination(parse_key(key).origin, planned)
+    session.with_services(
+        "pusher", lambda services: _Push(session, services, key, options).run(plan=plan, save=save), settings
+    )
 
 
 class _Push:
@@ -109,12 +161,16 @@ class _Push:
         self._key = key
         self._options = options
 
-    async def run(self, *, plan: bool) -> None:
+    async def run(self, *, plan: bool, save: Path | None) -> None:
         report = await self._pusher.preflight(self._key, self._options)
+        if save is not None:
+            save_plan(save, write_plan(report, self._options, parse_key(self._key).origin))
         self._check(report, plan=plan)
         if plan:
             if self._output.json:
                 self._output.last({"ok": True, "state": State.CHECKED, "plan": report})
+            elif save is not None:
+                self._output.note(f"saved in {save}; run it with: growi-transfer push --config {save}")
             return
         transfer_id = await self._pusher.start(self._key, self._options)
         if not self._output.json:
@@ -131,11 +187,18 @@ class _Push:
             else [warning for warning in warnings if warning["code"] not in self._options.accept_warnings]
         )
         if not self._output.json:
-            for line in _told(report, plan=plan):
-                self._output.note(line)
+            agreed = [one["code"] for one in warnings if one not in open_warnings]
+            stream = sys.stdout if plan else sys.stderr
+            shown = render(report, accepted=agreed, whole=plan, colour=stream.isatty())
+            if shown:
+                self._output.shown(shown, result=plan)
         found = {"blockers": blockers, "warnings": warnings}
         if blockers:
-            raise Blocked("The transfer cannot be made: " + ", ".join(each["code"] for each in blockers), **found)
+            problem = Blocked("The transfer cannot be made: " + ", ".join(each["code"] for each in blockers), **found)
+            if plan and self._output.json:
+                error = {**error_shape(problem), "details": found}
+                self._output.last({"ok": False, "state": State.CHECKED, "plan": report, "error": error})
+            raise problem
         if not open_warnings or plan:
             return
         codes = ", ".join(warning["code"] for warning in open_warnings)
@@ -145,24 +208,3 @@ class _Push:
             raise Blocked(f"Not accepted: {codes}", **found)
         accepted = (*self._options.accept_warnings, *(warning["code"] for warning in open_warnings))
         self._options = replace(self._options, accept_warnings=accepted)
-
-
-def _told(report: Mapping[str, Any], *, plan: bool) -> Iterator[str]:
-    """What a preflight found, for people."""
-    counts: Mapping[str, int] = report.get("counts", {})
-    if counts:
-        collections = count(counts.get("collections", 0))
-        yield f"documents    {_counted(counts, 'documents', 'document_bytes')}, in {collections} collections"
-        yield f"attachments  {_counted(counts, 'attachments', 'attachment_bytes')}"
-    if plan:
-        rows = [[one["name"], count(one["documents"]), size(one["bytes"])] for one in report.get("collections", [])]
-        yield from table(["COLLECTION", "DOCUMENTS", "SIZE"], rows) if rows else []
-        for left in report.get("not_moving", []):
-            yield f"stays: {left['name']} ({left['reason']})"
-    for kind in ("blockers", "warnings"):
-        for finding in report.get(kind, []):
-            yield f"{kind[:-1]}: {finding['message']} ({finding['code']})"
-
-
-def _counted(counts: Mapping[str, int], number: str, total: str) -> str:
-    return f"{count(counts.get(number, 0))}, {size(counts.get(total, 0))}"

@@ -107,6 +107,13 @@ def own_warnings(source: SourceFacts, destination: GrowiInfo) -> Iterator[Findin
             "The source's MongoDB is not a replica set, so there is no common point in time to read it at. It is read"
             " until two passes agree; nobody should write in the wiki meanwhile.",
         )
+    if source.unknown_exclusions:
+        names = ", ".join(source.unknown_exclusions[:SHOWN])
+        yield Finding(
+            "excluded_collection_missing",
+            f"The source has no such collections to leave out: {names}.",
+            {"count": len(source.unknown_exclusions), "collections": list(source.unknown_exclusions[:SHOWN])},
+        )
     yield from attachment_warnings(source)
     yield from _line_warnings(source)
     yield from space_warnings(source, block, in_database=_in_database(destination))

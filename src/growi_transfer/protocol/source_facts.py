@@ -38,6 +38,8 @@ class SourceFacts:
     migrations: tuple[str, ...] | None = None
     unsupported_collections: tuple[UnsupportedCollection, ...] = ()
     """Those that are part of the transfer; excluded ones are left out here."""
+    unknown_exclusions: tuple[str, ...] = ()
+    """Collections that the operator left out, and that are not there."""
     unstorable_documents: tuple[UnstorableDocument, ...] = ()
     """The first ones."""
     unstorable_count: int = 0

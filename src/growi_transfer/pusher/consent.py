@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -16,6 +16,18 @@ from growi_transfer.pusher.preflight import normal_paths
 
 FRESH = timedelta(minutes=10)
 """How long a report stands for the wiki it describes: long enough to read it and to answer."""
+
+_UNIMPORTANT = (
+    "volumes",
+    "attachments",
+    "bandwidth",
+    "deflate",
+    "patience",
+    "accept_warnings",
+    "accept_all",
+    "commit",
+)
+"""Options that change nothing in a report."""
 
 
 class LastReport:
@@ -41,12 +53,18 @@ class LastReport:
 def _fingerprint(key_string: str, options: PushOptions) -> bytes:
     """Of the destination and of what moves; what is accepted, and how fast it goes, changes no report. No secret is
     kept: it is a hash."""
-    about = replace(
-        PushOptions(),
-        exclude_collections=options.exclude_collections,
-        exclude_paths=options.exclude_paths,
-        merge=options.merge,
-    )
+    about = asdict(options)
+    for name in (
+        "volumes",
+        "attachments",
+        "bandwidth",
+        "deflate",
+        "patience",
+        "accept_warnings",
+        "accept_all",
+        "commit",
+    ):
+        about.pop(name, None)
     return sha256(repr((key_string, about)).encode()).digest()
 
 

@@ -5,7 +5,8 @@ Memory stays flat: a page of documents and a page of files are held at a time.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from bson import ObjectId
 
 from growi_transfer.mongo.client import Database
+from growi_transfer.mongo.collections import CollectionInfo
 from growi_transfer.mongo.inspection import attachments_by_name, unstorable_documents
 from growi_transfer.protocol.errors import NameIllegal, TransferError
 from growi_transfer.protocol.findings import SHOWN
@@ -20,6 +22,9 @@ from growi_transfer.protocol.names import check_file_name
 from growi_transfer.protocol.source_facts import UnstorableDocument
 from growi_transfer.pusher.excluded_pages import ExcludedPages
 from growi_transfer.storage.base import Storage, StoredFile
+
+_AT_ONCE = 8
+"""Collections asked at once."""
 
 
 @dataclass(slots=True)
@@ -165,13 +170,22 @@ class _Listing:
                 await close()
 
 
-async def look_for_unstorable(database: Database, collections: list[str]) -> tuple[int, list[UnstorableDocument]]:
+async def look_for_unstorable(
+    database: Database, collections: Sequence[CollectionInfo]
+) -> tuple[int, list[UnstorableDocument]]:
     """How many documents the destination would refuse, and the first ones."""
-    count = 0
-    first: list[UnstorableDocument] = []
-    for name in collections:
-        async for identity, reason in unstorable_documents(database, name):
-            count += 1
-            if len(first) < SHOWN:
-                first.append(UnstorableDocument(name, identity, reason))
-    return count, first
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def look(name: str) -> tuple[int, list[UnstorableDocument]]:
+        count = 0
+        first: list[UnstorableDocument] = []
+        async with gate:
+            async for identity, reason in unstorable_documents(database, name):
+                count += 1
+                if len(first) < SHOWN:
+                    first.append(UnstorableDocument(name, identity, reason))
+        return count, first
+
+    some = [info.name for info in collections if info.kind != "view" and info.documents]
+    found = await asyncio.gather(*map(look, some))
+    return sum(count for count, _ in found), [one for _, first in found for one in first][:SHOWN]

@@ -71,11 +71,12 @@ class Preflight:
             raise Incompatible("The destination's growi-transfer cannot merge; bring it up to date.")
         line = await measure_line(peer) if destination.has_feature(_PROBE) else Line()
         config = await self.config()
-        moving, left, unmovable = partition(await list_collections(self._database), options.exclude_collections)
+        collections = await list_collections(self._database)
+        moving, left, unmovable = partition(collections, options.exclude_collections)
         excluded = ExcludedPages(self._database, options.exclude_paths)
         found, unstorable = await asyncio.gather(
             look_at_attachments(self._database, self._storage, excluded),
-            look_for_unstorable(self._database, [info.name for info in moving if info.kind != "view"]),
+            look_for_unstorable(self._database, moving),
         )
         facts = SourceFacts(
             version=self._version,
@@ -91,6 +92,7 @@ class Preflight:
             feature_compatibility_version=await feature_compatibility(self._database),
             migrations=await read_migrations(self._database),
             unsupported_collections=tuple(UnsupportedCollection(info.name, info.kind) for info in unmovable),
+            unknown_exclusions=tuple(sorted(set(options.exclude_collections) - {info.name for info in collections})),
             unstorable_count=unstorable[0],
             unstorable_documents=tuple(unstorable[1]),
             free_bytes=await database_free_bytes(self._database),

@@ -13,7 +13,7 @@ import pytest
 from tests.fakes.cli import CLEAN, KEY, Wiki
 from tests.fakes.web import TRANSFER
 
-from growi_transfer.cli.push import parse_size
+from growi_transfer.cli.inputs import parse_size
 from growi_transfer.cli.session import UsageFault
 from growi_transfer.protocol.machine import Position, State
 from growi_transfer.protocol.progress import Snapshot
@@ -134,8 +134,8 @@ def test_a_blocker_is_3_and_nothing_starts(wiki: Wiki, capsys: pytest.CaptureFix
     wiki.pusher.report = {**CLEAN, "blockers": [BLOCKER], "warnings": [WARNING]}
     assert wiki.run("push", "--yes", GROWI_TRANSFER_KEY=KEY) == 3
     shown = capsys.readouterr().err
-    assert "blocker: The versions differ. (version_mismatch)" in shown
-    assert "warning: The seeds differ. (password_seed_mismatch)" in shown
+    assert "blocker version_mismatch\n  The versions differ.\n" in shown
+    assert "warning password_seed_mismatch (accepted)\n  The seeds differ.\n" in shown
     assert wiki.calls() == ["preflight"]
     assert wiki.run("push", "--yes", "--json", GROWI_TRANSFER_KEY=KEY) == 3
     [told] = lines(capsys)
@@ -176,16 +176,21 @@ def test_a_person_is_asked(wiki: Wiki, monkeypatch: pytest.MonkeyPatch, answer: 
 def test_plan_sends_nothing(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
     wiki.pusher.report = {**CLEAN, "warnings": [WARNING]}
     assert wiki.run("push", "--plan", GROWI_TRANSFER_KEY=KEY) == 0
-    shown = capsys.readouterr().err
-    assert "documents    10, 2.0 KiB, in 3 collections" in shown
-    assert "pages       7          1.5 KiB" in shown
-    assert "stays: sessions (operating state)" in shown
+    shown = capsys.readouterr()
+    assert "documents    10, 2.0 KiB, in 3 collections" in shown.out
+    assert "--accept password_seed_mismatch" in shown.out
+    assert shown.err == ""
     assert wiki.run("push", "--plan", "--json", GROWI_TRANSFER_KEY=KEY) == 0
     [told] = lines(capsys)
     assert told["plan"] == wiki.pusher.report
     assert wiki.calls() == ["preflight", "preflight"]
     wiki.pusher.report = {**CLEAN, "blockers": [BLOCKER]}
     assert wiki.run("push", "--plan", GROWI_TRANSFER_KEY=KEY) == 3
+    capsys.readouterr()
+    assert wiki.run("push", "--plan", "--json", GROWI_TRANSFER_KEY=KEY) == 3
+    [told] = lines(capsys)
+    assert (told["ok"], told["error"]["code"], told["plan"]) == (False, "blocked", wiki.pusher.report)
+    assert told["error"]["details"]["blockers"] == [BLOCKER]
 
 
 def test_options_arrive(wiki: Wiki) -> None:
