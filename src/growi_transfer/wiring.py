@@ -40,10 +40,12 @@ from growi_transfer.pusher.address import AllowedDestinations
 from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.bandwidth import BandwidthLimiter
 from growi_transfer.pusher.exporter import Exporter
+from growi_transfer.pusher.freeze import Freeze
 from growi_transfer.pusher.gate import Gate
 from growi_transfer.pusher.growi_export import GrowiExporter
-from growi_transfer.pusher.job import PushJob, options_of, setup_of
+from growi_transfer.pusher.job import PushJob, setup_of
 from growi_transfer.pusher.link import Link
+from growi_transfer.pusher.options import options_of
 from growi_transfer.pusher.outage import DESTINATION_AWAY, SOURCE_AWAY, Outage
 from growi_transfer.pusher.peer import Peer, open_peer
 from growi_transfer.pusher.preflight import Preflight
@@ -362,6 +364,7 @@ def _pusher(parts: _Parts, orders: Orders, loopback_allowed: bool) -> tuple[Push
         ),
         receipts=parts.receipts,
         clock=_now,
+        freeze=Freeze(parts.database, life, _now),
     )
     runner: Runner[PushJob] = Runner(
         ledger=ledger,
@@ -412,9 +415,8 @@ async def _push_job(
         push = Push(
             transfer_id=transfer_id,
             setup=setup,
-            commit=options.commit,
-            deep=options.deep,
             receipts=parts.receipts,
+            options=options,
             life=life,
             ledger=parts.ledger,
             board=parts.board,
@@ -447,6 +449,7 @@ async def _push_job(
             totals=Totals(**row.facts.get("totals", {})),
             marker=lambda: secrets.token_hex(6),
             is_replica_set=parts.database.is_replica_set,
+            freeze=Freeze(parts.database, life, _now),
         )
         measuring = asyncio.ensure_future(
             measure(parts.board, transfer_id, volumes, attachments, retry.by_kind, asyncio.sleep)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import bson
@@ -10,9 +10,12 @@ import pytest
 from tests.pair.instances import Pair, open_pair
 
 from growi_transfer.ledger.base import CollectionRow, ItemState, RangeRow, Role
+from growi_transfer.mongo.client import Database
 from growi_transfer.mongo.ranges import RawRange
+from growi_transfer.protocol.errors import SnapshotExpired
 from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.wire import PutTransfer
+from growi_transfer.pusher.attachments import AttachmentSender, Look
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.push import Push
 
@@ -219,3 +222,114 @@ async def test_a_range_that_grew_is_split(pair: Pair) -> None:
     ranges = [one async for one in ledger.ranges(Role.PUSHER, row.id, collection.number)]
     assert max(one.bytes for one in ranges) < 20 << 20
     assert {one.state for one in ranges} == {ItemState.VERIFIED}
+
+
+async def test_an_attachment_removed_and_another_one_added_before_the_files_are_looked_at(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as before, and not the same: the documents of one moment and the files of another do not fit."""
+    fill(pair, "aaa", 10)
+    gone = pair.source.add_attachment(b"gone")
+    pair.source.add_attachment(b"stays")
+    exchange = [1]
+    original = AttachmentSender.run
+
+    async def run(self: AttachmentSender, *args: Any) -> Look:
+        if exchange:
+            exchange.clear()
+            pair.source.add_attachment(b"added")
+            remove(pair, gone)
+        return await original(self, *args)
+
+    monkeypatch.setattr(AttachmentSender, "run", run)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    complete(pair)
+
+
+def remove(pair: Pair, attachment: dict[str, Any]) -> None:
+    pair.source.database["attachments"].delete_one({"_id": attachment["_id"]})
+    (pair.source.uploads / "attachment" / attachment["fileName"]).unlink()
+
+
+def complete(pair: Pair) -> None:
+    """Every document has its file, and every file its document."""
+    names = {f"attachment/{one['fileName']}" for one in pair.destination.database["attachments"].find()}
+    assert names == set(pair.destination.files())
+
+
+async def test_attachments_that_are_removed_all_the_time_lead_to_an_end(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair, "aaa", 10)
+    attachments = [pair.source.add_attachment(b"%d" % number) for number in range(40)]
+    original = AttachmentSender._page
+
+    async def page(self: AttachmentSender, sources: list[Any], group: Any) -> None:
+        # After they were listed and before they are read; the last one, so that it was not sent before.
+        remove(pair, attachments.pop())
+        await original(self, sources, group)
+
+    monkeypatch.setattr(AttachmentSender, "_page", page)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    names = {f"attachment/{one['fileName']}" for one in pair.destination.database["attachments"].find()}
+    assert set(pair.destination.files()) <= names
+
+
+async def test_a_capped_collection_that_is_written_all_the_time_leads_to_an_end(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair, "aaa", 10)
+    log = pair.source.database.create_collection("log", capped=True, size=1 << 16)
+    log.insert_many([{"_id": number, "s": "x" * 900} for number in range(100)])
+    numbers = iter(range(100, 10_000))
+    during_copy(monkeypatch, *[lambda: log.insert_one({"_id": next(numbers), "s": "x" * 900}) and None] * 100)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    assert "capped_collection_in_use" in {one["code"] for one in row.facts["progress"]["warnings"]}
+    same(pair, "aaa")
+    arrived = [bson.decode(one)["_id"] for one in pair.destination.documents("log", natural=True)]
+    assert arrived == list(range(arrived[0], arrived[-1] + 1))
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_source_that_takes_longer_to_read_than_a_snapshot_lasts(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """The pass is of no single moment then. What was written meanwhile completes it, if the server tells; else a pass
+    over everything does."""
+    fill(pair)
+    pages = pair.source.database["pages"]
+    pair.source.add_attachment(b"first")
+    original = Database.raw_batches
+    expired: list[int] = []
+    again: list[int] = []
+
+    async def batches(self: Database, collection: str, **how: Any) -> AsyncIterator[list[memoryview]]:
+        number = 0
+        async for batch in original(self, collection, **how):
+            if collection == "pages" and how.get("snapshot") is not None:
+                number += 1
+                if number == 5 and not expired:
+                    # Something is written in what was read, and then the snapshot has run out.
+                    expired.append(1)
+                    pages.update_one({"_id": 5}, {"$inc": {"n": 1}})
+                    raise SnapshotExpired
+                if expired and how.get("maximum") is not None:
+                    again.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(Database, "raw_batches", batches)
+    if not told:
+        monkeypatch.setattr("growi_transfer.pusher.exporter.changes_between", never)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    assert expired
+    same(pair, "pages")
+    documents = sum(again)
+    assert (documents < 1000) is told, "only the range that was written is read again, where that is known"
+
+
+async def never(*_: Any) -> None:
+    """A server that does not tell what was written."""

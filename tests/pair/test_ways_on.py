@@ -14,6 +14,7 @@ from growi_transfer.ledger.base import JournalRow, RangeRow, Role
 from growi_transfer.protocol.errors import PeerUnavailable, StateConflict
 from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.wire import PutTransfer
+from growi_transfer.pusher.attachments import AttachmentSender, Look
 from growi_transfer.pusher.catalogue import Catalogue
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.pusher.peer import Peer
@@ -172,18 +173,18 @@ async def test_an_attachment_made_during_the_copy_of_a_wiki_with_a_capped_collec
     pair.source.add_attachment(b"first")
     pair.source.database.create_collection("log", capped=True, size=1 << 20)
     pair.source.database["log"].insert_one({"_id": 1})
-    original = Push._files
+    original = AttachmentSender.run
     passes: list[int] = []
 
-    async def files(push: Push) -> int:
+    async def files(sender: AttachmentSender, *args: Any) -> Look:
         if not passes:
             passes.append(1)
             # The documents have been read; the files have not.
             await until_read(pair)
             pair.source.add_attachment(b"second")
-        return await original(push)
+        return await original(sender, *args)
 
-    monkeypatch.setattr(Push, "_files", files)
+    monkeypatch.setattr(AttachmentSender, "run", files)
     row = await pair.push()
     assert row.position.state is State.COMPLETED, row.facts.get("error")
     assert sorted(pair.destination.files().values()) == [b"first", b"second"]

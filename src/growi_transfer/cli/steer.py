@@ -14,7 +14,7 @@ from growi_transfer.cli.output import size
 from growi_transfer.cli.session import Pusher, Services, Session, UsageFault, find_transfer, session_of
 from growi_transfer.ledger.base import Role, TransferRow
 from growi_transfer.protocol.errors import KeyNotKept, StateConflict
-from growi_transfer.pusher.job import options_of
+from growi_transfer.pusher.options import options_of
 from growi_transfer.web.services import ReceiverService
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the transfer, or its first digits.", show_default=False)]

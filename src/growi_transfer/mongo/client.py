@@ -7,7 +7,7 @@ means changing the imports and the two cursor loops below.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from bson.binary import UuidRepresentation
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
+from bson.timestamp import Timestamp
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import errors as driver
 from pymongo.collation import Collation
@@ -259,9 +260,44 @@ class Database:
                     await self._database.command(kill, session=session)
             await session.end_session()
 
+    async def replies(self, command: Mapping[str, Any], wait_ms: int) -> AsyncGenerator[Mapping[str, Any], None]:
+        """The cursor in each reply to a command and its `getMore`s, for as long as the caller asks and there is more.
+
+        `wait_ms`: how long the server waits for something new where a cursor stays open at its end. Documents are
+        RawBSONDocument. Raises like `command`.
+        """
+        with translated():
+            session = await self._client.start_session()
+        request: dict[str, Any] = dict(command)
+        open_cursor: dict[str, Any] | None = None
+        try:
+            while True:
+                with translated():
+                    reply = await self._database.command(request, codec_options=_UNDECODED, session=session)
+                cursor = reply["cursor"]
+                name = str(cursor["ns"]).split(".", 1)[1]
+                identity = Int64(cursor["id"])
+                open_cursor = {"killCursors": name, "cursors": [identity]} if identity else None
+                yield cursor
+                if not identity:
+                    return
+                request = {"getMore": identity, "collection": name, "maxTimeMS": wait_ms}
+        finally:
+            if open_cursor is not None:
+                with suppress(driver.PyMongoError):
+                    await self._database.command(open_cursor, session=session)
+            await session.end_session()
+
     def snapshot(self, marker: str) -> Snapshot | None:
         """A moment to read at, or None where the server has no snapshots (it is no replica set)."""
         return Snapshot(marker) if self.is_replica_set and self.major_version >= (5, 0) else None
+
+    async def now(self) -> Timestamp | None:
+        """The present moment, at which a snapshot may be read; None where the server has no such thing."""
+        if self.snapshot("") is None:
+            return None
+        moment: Timestamp | None = (await self.command({"ping": 1})).get("operationTime")
+        return moment
 
     async def close(self) -> None:
         """Close all connections."""

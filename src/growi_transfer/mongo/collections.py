@@ -96,6 +96,12 @@ async def uuids(database: Database) -> dict[str, str]:
     return {entry["name"]: uuid_of(entry) for entry in await list_entries(database)}
 
 
+async def is_there(database: Database, name: str, uuid: str) -> bool:
+    """Whether the collection of this name still is the one with this UUID (32 hex digits)."""
+    reply = await database.command({"listCollections": 1, "filter": {"name": name}})
+    return any(uuid_of(entry) == uuid for entry in reply["cursor"]["firstBatch"])
+
+
 def uuid_of(entry: Mapping[str, Any]) -> str:
     """UUID of a `listCollections` entry as 32 hex digits; empty for a view."""
     value = entry.get("info", {}).get("uuid")

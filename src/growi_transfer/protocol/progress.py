@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from growi_transfer.protocol import lag as lags
+from growi_transfer.protocol.lag import Lag
 from growi_transfer.protocol.machine import RUNNING, Position, State, growi_statuses
 
 FAILURES_SHOWN = 100
@@ -87,6 +89,7 @@ class Snapshot:
     warnings: tuple[Notice, ...] = ()
     activity: Activity | None = None
     """None: it is not measured (at the receiver, or before it began)."""
+    lag: Lag | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +175,13 @@ class WarningLifted:
 
 
 @dataclass(frozen=True, slots=True)
+class LagMeasured:
+    """The source was read, and the destination has what was found."""
+
+    lag: Lag
+
+
+@dataclass(frozen=True, slots=True)
 class RateMeasured:
     bytes_per_second: float
     files_per_second: float
@@ -206,6 +216,7 @@ ProgressEvent = (
     | ItemRecovered
     | WarningRaised
     | WarningLifted
+    | LagMeasured
     | RateMeasured
     | ActivityMeasured
     | Noted
@@ -286,6 +297,8 @@ def apply(snapshot: Snapshot, event: ProgressEvent) -> Snapshot:
             )
         case WarningLifted(code):
             return replace(snapshot, warnings=tuple(known for known in snapshot.warnings if known.code != code))
+        case LagMeasured(lag):
+            return replace(snapshot, lag=lag)
         case RateMeasured(size_rate, files_rate, documents_rate):
             return replace(
                 snapshot,
@@ -393,6 +406,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
             for warning in snapshot.warnings
         ],
         "activity": _activity_json(snapshot.activity) if snapshot.activity else None,
+        "lag": lags.to_json(snapshot.lag, snapshot.position),
     }
 
 
@@ -445,4 +459,5 @@ def from_json(value: Mapping[str, Any], position: Position | None = None) -> Sna
         ),
         warnings=tuple(Notice(one["code"], one["message"], one.get("details", {})) for one in value["warnings"]),
         activity=_activity(value.get("activity")),
+        lag=lags.from_json(value.get("lag")),
     )

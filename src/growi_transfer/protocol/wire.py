@@ -224,6 +224,8 @@ class AttachmentFile(Shape):
 
 class PlanPage(Shape):
     files: Annotated[tuple[AttachmentFile, ...], Field(max_length=PLAN_FILES), FailFast()]
+    gone: Annotated[tuple[AttachmentId, ...], Field(max_length=PLAN_FILES), FailFast()] = ()
+    """Attachments that the source has removed: what was sent of their files goes."""
 
 
 class CollectionProof(Shape):

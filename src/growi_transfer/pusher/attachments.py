@@ -7,53 +7,63 @@ disappears: it stays in its row until a later try ends well or the operator has 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
+
+import bson
+from bson import ObjectId
 
 from growi_transfer.archive.bundle import hash_contents, write_frames
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
-from growi_transfer.mongo.client import Database
+from growi_transfer.mongo.client import DECODED, Database, Snapshot
+from growi_transfer.protocol.digest import EMPTY, combine
 from growi_transfer.protocol.errors import (
+    CursorLost,
     FileNotFound,
     NameIllegal,
     PeerRefused,
     SizeMismatch,
+    SnapshotExpired,
     TransferError,
     code_of,
-    is_retryable,
-)
-from growi_transfer.protocol.progress import (
-    Failure,
-    FileBytesStored,
-    FilesSkipped,
-    FilesStored,
-    ItemFailed,
-    ItemRecovered,
 )
 from growi_transfer.protocol.wire import (
     BUNDLE_BYTES,
     BUNDLE_FILES,
     CHUNK_BYTES,
     LARGE_FILE_BYTES,
+    PLAN_FILES,
     AttachmentFile,
     PlanPage,
 )
-from growi_transfer.pusher.excluded_pages import EXCLUDED, ExcludedPages
+from growi_transfer.pusher.excluded_pages import ExcludedPages
+from growi_transfer.pusher.file_outcomes import STORED, Outcomes
 from growi_transfer.pusher.gate import Gate
 from growi_transfer.pusher.large_files import send_large
 from growi_transfer.pusher.peer import Peer
+from growi_transfer.pusher.removals import Removals
 from growi_transfer.pusher.retry import Retry
-from growi_transfer.pusher.source_files import Source, SourceFiles
+from growi_transfer.pusher.source_files import Source, SourceFiles, fingerprint_of
 from growi_transfer.storage.base import Storage
 
-MISSING_FILE = "attachment_file_missing"
-"""Code of the warning under which files that the source itself lacks are skipped."""
+_LISTINGS = 5
 
-REMOVED = "attachment_removed"
-"""Reason of rows whose attachment the source has removed since it was first seen."""
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look at the attachments found."""
+
+    is_of_moment: bool
+    """The attachments were listed as they were at the moment asked for."""
+    fingerprint: bytes
+    """Of those listed: `source_files.fingerprint_of`."""
+    vanished: int = 0
+    """Attachments of the list whose documents and files have been removed since: nothing could be sent for these."""
+    changed: int = 0
+    """Files sent, and files removed."""
 
 
 class AttachmentSender:
@@ -74,6 +84,7 @@ class AttachmentSender:
         exclude_paths: Sequence[str] = (),
     ) -> None:
         self._sources = SourceFiles(database, storage, ledger, transfer_id, ExcludedPages(database, exclude_paths))
+        self._removals = Removals(self._sources, ledger, board, peer, retry, transfer_id)
         self._storage = storage
         self._ledger = ledger
         self._board = board
@@ -81,24 +92,75 @@ class AttachmentSender:
         self._retry = retry
         self._gate = gate
         self._transfer_id = transfer_id
-        self._accepts = accepts
-        self._counted: dict[str, int] = {}
-        """Bytes shown of large files under way, by attachment id."""
-        self._failed: set[str] = set()
-        """Ids of the files that could not be sent in the present run."""
+        self._outcomes = Outcomes(ledger, board, transfer_id, accepts)
 
-    async def run(self) -> int:
-        """Look at every attachment document and send what is missing; how many there were. May be run again.
+    async def run(self, snapshot: Snapshot | None = None, changed: Iterable[bytes] | None = None) -> Look:
+        """Look at every attachment document, as it was at a moment if one is given, and send what is missing. May be
+        run again; after a whole look also for those alone that have `changed` since (raw `{_id}` documents).
 
         Raises the first error that concerns the whole transfer; faults of single files stay in their rows.
         """
-        seen = 0
-        self._failed.clear()
+        outcomes = self._outcomes
+        again = [bson.encode({"_id": ObjectId(one)}) for one in outcomes.failed if ObjectId.is_valid(one)]
+        only = None if changed is None else list({*changed, *again})
+        sent, seen, fingerprint = 0, 0, EMPTY
+        for left in reversed(range(_LISTINGS)):
+            outcomes.begin(whole=only is None)
+            seen, fingerprint, ended = await self._list(snapshot, only)
+            sent += outcomes.sent
+            if ended is None:
+                break
+            if not left:
+                raise ended
+            # Sending takes longer than a snapshot lasts: the list is gone through as it is now.
+            snapshot = None
+        among = None if only is None else [str(bson.decode(one, DECODED)["_id"]) for one in only]
+        gone = await self._removals.settle(snapshot, seen - outcomes.skipped, among)
+        return Look(snapshot is not None, fingerprint, len(await self._vanished()), sent + gone)
+
+    async def _list(
+        self, snapshot: Snapshot | None, only: Sequence[bytes] | None
+    ) -> tuple[int, bytes, SnapshotExpired | CursorLost | None]:
+        """Go through the list once: how many there were, their fingerprint, and why it broke off, if it did. What was
+        begun is done when this returns: no file is sent twice at a time."""
+        seen, fingerprint = 0, EMPTY
         async with asyncio.TaskGroup() as group:
-            async for page in self._sources.pages():
-                seen += len(page)
-                await self._page(page, group)
-        return seen
+            try:
+                async for page in self._sources.pages(snapshot, only):
+                    seen += len(page)
+                    fingerprint = combine((fingerprint, fingerprint_of(source.row for source in page)))
+                    self._outcomes.failed.difference_update(source.row.attachment_id for source in page)
+                    await self._page(page, group)
+            except (SnapshotExpired, CursorLost) as error:
+                return seen, fingerprint, error
+        return seen, fingerprint, None
+
+    async def fingerprint(self) -> bytes:
+        """That of the attachments that there are now, to compare with what a look has seen."""
+        return await self._sources.fingerprint()
+
+    async def _vanished(self) -> list[FileRow]:
+        """Rows of attachments that had no file, because the source has removed them since they were listed."""
+        rows = list(self._outcomes.missing.values())
+        gone: list[FileRow] = []
+        for start in range(0, len(rows), PLAN_FILES):
+            page = rows[start : start + PLAN_FILES]
+            there = await self._sources.present(page, None)
+            gone += [row for row in page if row.attachment_id not in there]
+        return gone
+
+    def distrust(self) -> None:
+        """The destination has lost files that were stored: what the source no longer has is missing then."""
+        self._outcomes.is_trusted = False
+
+    async def accept_vanished(self) -> int:
+        """Be content with what the last look found: the files of attachments that were removed under it exist nowhere
+        any more, so their documents arrive without. How many they are."""
+        gone = await self._vanished()
+        for start in range(0, len(gone), PLAN_FILES):
+            await self._removals.forget(gone[start : start + PLAN_FILES])
+        self._outcomes.failed.difference_update(row.attachment_id for row in gone)
+        return len(gone)
 
     async def unsettled(self) -> int:
         """How many files of the last run are neither stored nor skipped under an accepted warning.
@@ -107,22 +169,23 @@ class AttachmentSender:
         """
         left = 0
         for state in (ItemState.PENDING, ItemState.SENT, ItemState.FAILED):
-            removed: list[FileRow] = []
+            gone: list[FileRow] = []
             async for row in self._ledger.files(Role.PUSHER, self._transfer_id, state):
-                if row.attachment_id in self._failed:
+                if row.attachment_id in self._outcomes.failed:
                     left += 1
                     continue
-                if state is ItemState.FAILED:
-                    self._board.apply(Role.PUSHER, self._transfer_id, ItemRecovered(row.path, "file"))
-                removed.append(replace(row, state=ItemState.SKIPPED, reason=REMOVED))
-            await self._ledger.put_files(removed)
+                gone.append(row)
+                if len(gone) == PLAN_FILES:
+                    await self._removals.forget(gone)
+                    gone = []
+            await self._removals.forget(gone)
         return left
 
     # one page
 
     async def _page(self, page: list[Source], group: asyncio.TaskGroup) -> None:
-        await self._leave_out([source for source in page if source.excluded])
-        await self._fail([source for source in page if source.error is not None and not source.excluded])
+        await self._outcomes.left_out([source for source in page if source.excluded])
+        await self._outcomes.failed_now([source for source in page if source.error is not None and not source.excluded])
         good = [source for source in page if source.error is None and not source.excluded]
         if not good:
             return
@@ -173,7 +236,7 @@ class AttachmentSender:
             missing |= same_size - {file.id for file in known}
             missing |= set((await self._plan(known))["missing"])
         stored = [source for key, source in by_id.items() if key not in missing]
-        await self._stored([source.row for source in stored if source.row.state is not ItemState.STORED])
+        await self._outcomes.stored([source.row for source in stored if source.row.state not in STORED])
         await self._ledger.put_files(
             [
                 replace(by_id[key].row, state=ItemState.PENDING)
@@ -205,7 +268,7 @@ class AttachmentSender:
         contents: list[bytes] = []
         for source, content in zip(sources, read, strict=True):
             if isinstance(content, TransferError):
-                await self._fail([replace(source, error=content)])
+                await self._outcomes.failed_now([replace(source, error=content)])
             elif source.file is not None:
                 good.append(replace(source, row=replace(source.row, size=len(content))))
                 contents.append(content)
@@ -227,8 +290,8 @@ class AttachmentSender:
                     status=400,
                     retryable=bool(result.get("retryable")),
                 )
-                await self._fail([replace(source, error=error)])
-        await self._stored(stored, wire=sum(map(len, pieces)))
+                await self._outcomes.failed_now([replace(source, error=error)])
+        await self._outcomes.stored(stored, wire=sum(map(len, pieces)))
 
     async def _send_large(self, source: Source) -> None:
         try:
@@ -236,10 +299,10 @@ class AttachmentSender:
         except TransferError as error:
             if not _is_about_the_file(error):
                 raise
-            await self._fail([replace(source, error=error)])
+            await self._outcomes.failed_now([replace(source, error=error)])
             return
-        self._counted.pop(source.row.attachment_id, None)
-        await self._stored([replace(source.row, digest=digest)], counted=True)
+        self._outcomes.counted.pop(source.row.attachment_id, None)
+        await self._outcomes.stored([replace(source.row, digest=digest)], counted=True)
 
     async def _send_from_offset(self, source: Source) -> bytes:
         assert source.file is not None
@@ -250,65 +313,8 @@ class AttachmentSender:
             source.row.path,
             source.file,
             chunk_bytes=CHUNK_BYTES,
-            on_durable=lambda offset: self._count(source.row.attachment_id, offset),
+            on_durable=lambda offset: self._outcomes.count(source.row.attachment_id, offset),
         )
-
-    def _count(self, attachment_id: str, durable: int) -> None:
-        """Show a large file's bytes once, however often it is begun and wherever it goes on."""
-        gained = durable - self._counted.get(attachment_id, 0)
-        self._counted[attachment_id] = durable
-        if gained:
-            self._board.apply(Role.PUSHER, self._transfer_id, FileBytesStored(gained, max(0, gained)))
-
-    # rows
-
-    async def _stored(self, rows: Sequence[FileRow], *, wire: int = 0, counted: bool = False) -> None:
-        if not rows:
-            return
-        for row in rows:
-            if row.state is ItemState.FAILED:
-                self._board.apply(Role.PUSHER, self._transfer_id, ItemRecovered(row.path, "file"))
-        await self._ledger.put_files([replace(row, state=ItemState.STORED, reason="") for row in rows])
-        size = 0 if counted else sum(row.size for row in rows)
-        self._board.apply(Role.PUSHER, self._transfer_id, FilesStored(len(rows), size, wire))
-
-    async def _leave_out(self, sources: Sequence[Source]) -> None:
-        """Rows of files that the operator excluded; the plan has told them and their bytes."""
-        fresh = [source.row for source in sources if source.row.state is not ItemState.SKIPPED]
-        if not fresh:
-            return
-        for row in fresh:
-            if row.state is ItemState.FAILED:
-                self._board.apply(Role.PUSHER, self._transfer_id, ItemRecovered(row.path, "file"))
-        await self._ledger.put_files([replace(row, state=ItemState.SKIPPED, reason=EXCLUDED) for row in fresh])
-        self._board.apply(Role.PUSHER, self._transfer_id, FilesSkipped(len(fresh)))
-
-    async def _fail(self, sources: Sequence[Source]) -> None:
-        rows: list[FileRow] = []
-        for source in sources:
-            error = source.error
-            assert error is not None
-            code = MISSING_FILE if isinstance(error, FileNotFound) else code_of(error)
-            skipped = self._accepts(code)
-            if not skipped:
-                self._failed.add(source.row.attachment_id)
-            state = ItemState.SKIPPED if skipped else ItemState.FAILED
-            rows.append(replace(source.row, state=state, reason=code, tries=source.row.tries + 1))
-            if source.row.state is state:
-                continue
-            if skipped:
-                self._board.apply(Role.PUSHER, self._transfer_id, FilesSkipped(1, source.row.size))
-            else:
-                failure = Failure(
-                    item=source.row.path or source.row.attachment_id,
-                    kind="file",
-                    code=code,
-                    message=error.message,
-                    tries=source.row.tries + 1,
-                    retryable=is_retryable(error),
-                )
-                self._board.apply(Role.PUSHER, self._transfer_id, ItemFailed(failure))
-        await self._ledger.put_files(rows)
 
 
 def _is_about_the_file(error: TransferError) -> bool:

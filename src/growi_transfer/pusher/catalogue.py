@@ -129,6 +129,11 @@ class Catalogue:
         await self._ledger.put_collections(fresh)
         return sorted(current, key=lambda row: row.number), changed
 
+    async def is_newer(self, moving: Sequence[CollectionInfo]) -> bool:
+        """Whether the source has other collections, options or indexes than the rows."""
+        known = {row.name: (row.source_uuid, row.kind, row.metadata) for row in await self.rows()}
+        return known != {info.name: (info.uuid, info.kind, info.metadata) for info in moving}
+
     async def renumber(self, row: CollectionRow) -> None:
         """Begin a collection again under a number that was never used: what the destination holds under the old one
         does not fit any more."""

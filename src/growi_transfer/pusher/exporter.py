@@ -2,36 +2,43 @@
 
 A pass reads every range once. A range that is new, or differs from what the destination was last told, is sent; the
 others are only noted as seen. So the first pass copies, a pass after a resume re-sends nothing that is stored, and a
-further pass is the reconciliation; they are the same code. A pass that read everything at one snapshot, with a
-catalogue that did not change meanwhile, ends the work: the destination then equals that moment. Where the source has
-no snapshots, or a pass outlives one, two equal passes do.
+further pass is the reconciliation; they are the same code. A pass that read everything at one snapshot, under the
+catalogue of that moment, makes the destination equal that moment. So does one that reads only what the server says was
+written since an earlier reading: that is how a pass that outlives its snapshot is completed, and how a source is
+followed. Where the source has no snapshots, two equal passes do.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+
+from bson.timestamp import Timestamp
 
 from growi_transfer.ledger.base import CollectionRow, ItemState, Ledger, RangeRow, Role
+from growi_transfer.mongo.changes import Changes, changes_between, place
 from growi_transfer.mongo.client import Database, Snapshot
-from growi_transfer.mongo.collections import list_collections
+from growi_transfer.mongo.collections import CollectionInfo, from_metadata, is_there, list_collections
 from growi_transfer.mongo.ranges import RawRange, cut
 from growi_transfer.protocol.digest import combine
 from growi_transfer.protocol.errors import CollectionKindUnsupported, CursorLost, SnapshotExpired, SourceChanged
+from growi_transfer.protocol.names import is_operating_state
 from growi_transfer.protocol.progress import Noted
 from growi_transfer.protocol.wire import CollectionProof
 from growi_transfer.pusher.catalogue import Catalogue, partition, per_batch
 from growi_transfer.pusher.gate import Gate
+from growi_transfer.pusher.reading import Pass, Reading
 
 Declare = Callable[[Sequence[CollectionRow]], Awaitable[None]]
 Send = Callable[[CollectionRow, RangeRow, RawRange, RangeRow], Awaitable[None]]
 """Sends one range and notes in the ledger that it is stored; the last argument is the row before. Raises RangeRestart
 when the collection must begin again."""
 
-_MARKED_AT_ONCE = 200
-_INTERRUPTIONS = 200
-"""Of one pass: each costs the reading of what the batch before it held, so a source that does this is not at rest."""
+_INTERRUPTIONS = 20
+"""One after the other with nothing gained in between; a capped collection is begun anew after each."""
+_CATALOGUE_TRIES = 5
+"""To find a moment at which no collection is being made, dropped or altered."""
 
 
 class RangeRestart(Exception):
@@ -41,37 +48,6 @@ class RangeRestart(Exception):
 def is_stored(row: RangeRow) -> bool:
     """Whether the destination has acknowledged what the row says."""
     return row.state in (ItemState.STORED, ItemState.VERIFIED)
-
-
-@dataclass(slots=True)
-class Pass:
-    """What one pass found."""
-
-    marker: str
-    one_moment: bool = True
-    """Everything was read at one snapshot."""
-    sent: int = 0
-    """Ranges sent."""
-    catalogue_changed: bool = False
-    """Collections were made, dropped, renamed, re-created or altered while the pass ran."""
-    capped_sent: int = 0
-    """Volumes of capped collections sent. These cannot be read at a snapshot: another pass has to find them equal."""
-    restarted: set[int] = field(default_factory=set)
-
-    @property
-    def is_final(self) -> bool:
-        """The destination equals one moment of the source."""
-        return self.is_final_but_for_capped and not self.capped_sent
-
-    @property
-    def is_final_but_for_capped(self) -> bool:
-        """A further pass need only look at the capped collections."""
-        return self.one_moment and not self.catalogue_changed and not self.restarted
-
-    @property
-    def is_quiet(self) -> bool:
-        """Nothing had to be sent: together with the pass before it proves equality without a snapshot."""
-        return self.sent == 0 and not self.catalogue_changed and not self.restarted
 
 
 class Exporter:
@@ -103,47 +79,91 @@ class Exporter:
 
     async def catalogue(self) -> tuple[list[CollectionRow], bool]:
         """Follow the source's catalogue; tells whether it had changed. Raises CollectionKindUnsupported."""
+        return await self._catalogue.follow(await self._moving())
+
+    async def _moving(self) -> list[CollectionInfo]:
         moving, _, unmovable = partition(await list_collections(self._database), self._excluded)
         if unmovable:
             raise CollectionKindUnsupported(
                 f"The collection {unmovable[0].name} ({unmovable[0].kind}) cannot be moved; exclude it.",
                 collection=unmovable[0].name,
             )
-        return await self._catalogue.follow(moving)
+        return moving
 
-    async def run(self, marker: str, *, only_capped: bool = False) -> Pass:
+    async def begin(self, marker: str) -> Reading:
+        """Declare the source's collections to the destination and choose the moment of the next pass: one at which
+        these were the collections, if they stand still for an instant."""
+        rows, _ = await self.catalogue()
+        snapshot, known = await self._snapshot(marker), False
+        for _ in range(_CATALOGUE_TRIES if snapshot is not None else 0):
+            rows, changed = await self.catalogue()
+            known = not changed
+            if known:
+                break
+            snapshot = await self._snapshot(marker)
+        await self._declare(rows)
+        return Reading(marker, rows, snapshot, known)
+
+    async def _snapshot(self, marker: str) -> Snapshot | None:
+        snapshot = self._database.snapshot(marker)
+        if snapshot is not None:
+            snapshot.at_cluster_time = await self._database.now()
+        return snapshot
+
+    async def changes(self, since: Timestamp | None, until: Timestamp | None) -> Changes | None:
+        """What was written at the source between two moments; None when that cannot be told."""
+        if since is None or until is None:
+            return None
+        found = await changes_between(self._database, since, until)
+        if found is not None:
+            for name in [name for name in found.ids if is_operating_state(name) or name in self._excluded]:
+                del found.ids[name]
+        return found
+
+    async def now(self) -> Timestamp | None:
+        """The source's present moment; None where it has no snapshots."""
+        return await self._database.now()
+
+    async def is_newer(self) -> bool:
+        """Whether the source has other collections, options or indexes than the destination was told."""
+        return await self._catalogue.is_newer(await self._moving())
+
+    async def run(self, reading: Reading, changes: Changes | None = None) -> Pass:
         """One pass. Every range that differs is stored at the destination when this returns.
 
-        `only_capped`: the pass before was final but for capped collections, so only these are read again.
+        `changes`: everything that was written since all ranges were last read, up to the moment of this reading; the
+        other ranges are then as they were and are not read. Capped collections are always read.
         """
-        result = Pass(marker)
-        rows, _ = await self.catalogue()
-        await self._declare(rows)
-        todo = [row for row in rows if (row.kind == "capped" if only_capped else row.kind != "view")]
-        self._note(Noted("pass_begun", f"A pass over {len(todo)} collections begins.", {"collections": len(todo)}))
+        result = Pass(reading, one_moment=reading.is_catalogue_known)
+        # Capped collections last: they are read at no snapshot, so what interrupts them leaves the others alone.
+        todo = sorted((row for row in reading.rows if row.kind != "view"), key=lambda row: row.kind == "capped")
+        snapshot = reading.snapshot
+        word = "over what was written" if changes is not None else "over everything"
+        self._note(Noted("pass_begun", f"A pass {word} begins.", {"collections": len(todo)}))
         interruptions = 0
         while todo:
-            snapshot = self._database.snapshot(result.marker)
-            result.one_moment = result.one_moment and snapshot is not None
-            await self._read_all(todo, snapshot, result)
+            before = (len(todo), result.settled)
+            await self._read_all(todo, snapshot, result, changes)
             if todo:
                 # Go on at a newer moment; the pass as a whole is then of no single one.
-                result.one_moment = False
-                result.marker += "+"
-                interruptions += 1
+                result.one_moment &= todo[0].kind == "capped"
+                snapshot = await self._snapshot(reading.marker)
+                gained = todo[0].kind != "capped" and before != (len(todo), result.settled)
+                interruptions = 0 if gained else interruptions + 1
                 if interruptions > _INTERRUPTIONS:
                     raise SourceChanged(f"{todo[0].name} cannot be read to its end.", collection=todo[0].name)
-        rows_after, result.catalogue_changed = await self.catalogue()
-        for row in rows_after:
+        for row in reading.rows:
             if row.number in result.restarted:
                 await self._catalogue.renumber(row)
-        self._note(_told(result))
+        result.newer = await self.is_newer()
+        self._note(result.told())
         return result
 
-    async def _read_all(self, todo: list[CollectionRow], snapshot: Snapshot | None, result: Pass) -> None:
+    async def _read_all(
+        self, todo: list[CollectionRow], snapshot: Snapshot | None, result: Pass, changes: Changes | None
+    ) -> None:
         """Read the collections, one after the other, and take those that are done from the list; ranges of several
-        may be in flight. Leaves some in the list when the snapshot has run out or a
-        cursor was lost."""
+        may be in flight. Leaves some in the list when the snapshot has run out or a cursor was lost."""
         async with asyncio.TaskGroup() as group:
             while todo:
                 row = todo[0]
@@ -151,7 +171,10 @@ class Exporter:
                     if row.kind == "capped":
                         await self._read_capped(row, result)
                     else:
-                        await self._read(row, snapshot, result, group)
+                        changed = changes.of(row.name) if changes is not None else None
+                        await self._read(row, snapshot, result, group, changed)
+                        # At a snapshot a collection that is gone reads as empty, without an error.
+                        result.one_moment &= await is_there(self._database, row.name, row.source_uuid)
                 except RangeRestart:
                     result.restarted.add(row.number)
                 except (SnapshotExpired, CursorLost):
@@ -161,9 +184,17 @@ class Exporter:
     # ordinary collections
 
     async def _read(
-        self, row: CollectionRow, snapshot: Snapshot | None, result: Pass, group: asyncio.TaskGroup
+        self,
+        row: CollectionRow,
+        snapshot: Snapshot | None,
+        result: Pass,
+        group: asyncio.TaskGroup,
+        changed: set[bytes] | None,
     ) -> None:
+        """Read one collection; of known ranges only those in which a document has `changed`, if that is known."""
         held = [held async for held in self._ledger.ranges(Role.PUSHER, self._transfer_id, row.number)]
+        touched = await self._touched(row, held, changed)
+        marker = result.reading.marker
         number = max((one.number for one in held), default=-1) + 1
         for one in held:
             # What was in flight at a crash goes one by one: the destination may still have the former, wider range
@@ -180,14 +211,27 @@ class Exporter:
                 fresh = self._row(row, number, raw)
                 if raw.maximum is None and not raw.documents and number == 0:
                     # An empty collection: nothing to send, but the range is known and will be read again.
-                    await self._ledger.put_ranges([replace(fresh, state=ItemState.STORED, marker=result.marker)])
+                    await self._ledger.put_ranges([replace(fresh, state=ItemState.STORED, marker=marker)])
                     break
                 await self._ledger.put_ranges([fresh])
                 await self._dispatch(row, fresh, raw, result, group)
                 number += 1
         for one in held:
-            if is_stored(one) and one.marker != result.marker:
+            # What this pass has looked at before it was interrupted need not be looked at again.
+            if is_stored(one) and one.marker != marker and (touched is None or one.number in touched):
                 number = await self._compare(row, one, number, snapshot, result, group)
+
+    async def _touched(
+        self, row: CollectionRow, held: Sequence[RangeRow], changed: set[bytes] | None
+    ) -> set[int] | None:
+        """Numbers of the ranges in which documents have changed; None when all have to be looked at."""
+        if changed is None:
+            return None
+        if not changed or not held:
+            return set()
+        options = from_metadata(row.metadata).get("options", {})
+        bounds = [(one.number, one.minimum) for one in held]
+        return await place(self._database, bounds, changed, options.get("collation"))
 
     async def _compare(
         self,
@@ -270,11 +314,15 @@ class Exporter:
 
     async def _settle(self, row: CollectionRow, one: RangeRow, raw: RawRange, result: Pass) -> None:
         digest = await asyncio.to_thread(raw.digest, ordered=row.kind == "capped")
-        seen = replace(one, documents=len(raw.documents), bytes=raw.bytes, digest=digest, marker=result.marker)
+        seen = replace(one, documents=len(raw.documents), bytes=raw.bytes, digest=digest)
+        seen = replace(seen, marker=result.reading.marker)
+        result.settled += 1
         if is_stored(one) and (one.digest, one.documents) == (digest, seen.documents):
             await self._ledger.put_ranges([seen])
             return
         result.sent += 1
+        result.documents += seen.documents
+        result.bytes += seen.bytes
         await self._send(row, replace(seen, state=ItemState.PENDING), raw, one)
 
     # capped collections: natural order, no snapshots, volumes one after another
@@ -339,20 +387,3 @@ class Exporter:
             if held.number in numbers:
                 changed.append(replace(held, state=ItemState.PENDING))
         await self._ledger.put_ranges(changed)
-
-
-def _told(result: Pass) -> Noted:
-    """What a pass found, for the transfer's log."""
-    details = {
-        "sent": result.sent,
-        "restarted": len(result.restarted),
-        "catalogue_changed": result.catalogue_changed,
-        "one_moment": result.one_moment,
-    }
-    moment = "at one moment" if result.one_moment else "not at one moment"
-    text = f"The pass has ended: {result.sent} ranges sent, read {moment}."
-    if result.restarted:
-        text += f" {len(result.restarted)} collections begin again."
-    if result.catalogue_changed:
-        text += " The source's list of collections has changed meanwhile."
-    return Noted("pass_ended", text, details)

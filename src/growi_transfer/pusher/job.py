@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import orjson
 
@@ -86,16 +86,6 @@ class PushJob:
         self._volumes.limit = options.volumes
         self._attachments.limit = options.attachments
         self._bandwidth.set_rate(options.bandwidth)
-
-
-def options_of(row: TransferRow) -> PushOptions:
-    """The options a transfer runs with."""
-    stored: Mapping[str, Any] = row.facts.get("options", {})
-    known = {name: stored[name] for name in PushOptions.__dataclass_fields__ if name in stored}
-    for name in ("exclude_collections", "exclude_paths", "accept_warnings"):
-        if name in known:
-            known[name] = tuple(known[name])
-    return PushOptions(**known)
 
 
 def setup_of(row: TransferRow) -> SetUp:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from growi_transfer.ledger.base import TransferRow
 from growi_transfer.protocol.wire import MergeRules
 
 
@@ -35,6 +36,12 @@ class PushOptions:
     """False stops at `ready`: verified, with the destination still showing its former data."""
     merge: Mapping[str, Any] | None = None
     """The JSON of a `MergeRules`: the wiki is merged into the destination's instead of replacing it."""
+    follow: bool = False
+    """Go on catching up with the source until a commit is ordered; the order sets this to False."""
+    freeze: bool = False
+    """Set the source's maintenance mode for the last pass and the commit."""
+    attachments_first: bool = False
+    """Send the files before the documents; otherwise both go at once."""
 
 
 def wanted_merge(options: PushOptions) -> dict[str, Any] | None:
@@ -42,3 +49,13 @@ def wanted_merge(options: PushOptions) -> dict[str, Any] | None:
     if options.merge is None:
         return None
     return MergeRules.model_validate(options.merge).model_dump(mode="json")
+
+
+def options_of(row: TransferRow) -> PushOptions:
+    """The options a transfer runs with."""
+    stored: Mapping[str, Any] = row.facts.get("options", {})
+    known = {name: stored[name] for name in PushOptions.__dataclass_fields__ if name in stored}
+    for name in ("exclude_collections", "exclude_paths", "accept_warnings"):
+        if name in known:
+            known[name] = tuple(known[name])
+    return PushOptions(**known)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
+from bson.timestamp import Timestamp
 
 from growi_transfer.archive.volume import pack
 from growi_transfer.ledger.base import CollectionRow, ItemState, Ledger, RangeRow, Role
@@ -28,26 +29,29 @@ from growi_transfer.protocol.errors import (
     AttachmentsIncomplete,
     PeerRefused,
     PeerUnavailable,
-    SourceChanged,
     TransferError,
     VerificationFailed,
     code_of,
 )
+from growi_transfer.protocol.lag import Lag
 from growi_transfer.protocol.machine import Event, State
-from growi_transfer.protocol.progress import DocumentsStored, Noted, Notice, Planned, WarningRaised
+from growi_transfer.protocol.progress import DocumentsStored, LagMeasured, Noted, Notice, Planned, WarningRaised
 from growi_transfer.protocol.wire import PutTransfer, SetUp, Verify
 from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.catalogue import to_wire
 from growi_transfer.pusher.exporter import Exporter, RangeRestart, is_stored
+from growi_transfer.pusher.following import Following
+from growi_transfer.pusher.freeze import Freeze
 from growi_transfer.pusher.link import Link
 from growi_transfer.pusher.manifest import manifest_of
+from growi_transfer.pusher.options import PushOptions, options_of
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.receipts import Receipts
 from growi_transfer.pusher.retry import Retry
+from growi_transfer.pusher.settling import Settling
 
 _log = structlog.get_logger(__name__)
 _NOT_READY_THERE = ("state_conflict", "verification_failed", "commit_failed")
-_PASSES = 12
 _ROUNDS = 5
 _VERIFY_WAIT = 20.0
 _KEEP_ALIVE = 120.0
@@ -71,9 +75,8 @@ class Push:
         *,
         transfer_id: str,
         setup: SetUp,
-        commit: bool,
-        deep: bool,
         receipts: Receipts,
+        options: PushOptions,
         life: Life,
         ledger: Ledger,
         board: ProgressBoard,
@@ -85,12 +88,12 @@ class Push:
         totals: Totals,
         marker: Callable[[], str],
         is_replica_set: bool,
+        freeze: Freeze,
     ) -> None:
         self._id = transfer_id
         self._setup = setup
-        self._commit = commit
-        self._deep = deep
         self._receipts = receipts
+        self._options = options
         self._life = life
         self._ledger = ledger
         self._board = board
@@ -100,10 +103,13 @@ class Push:
         self._exporter = exporter(self._declare, self._send)
         self._sender = sender
         self._totals = totals
-        self._marker = marker
         self._is_replica_set = is_replica_set
-        self._declared = asyncio.Event()
-        """The destination knows the transfer, and so takes its files."""
+        self._freeze = freeze
+        self._settling = Settling(
+            self._exporter, sender if setup.with_attachments else None, marker, self._notify, self._add
+        )
+        self._declared: PutTransfer | None = None
+        """What the destination was told in this run."""
         self._started = time.monotonic()
         self.seconds: dict[str, float] = {}
         """Seconds by phase: mongo, attachments, index, verify, commit."""
@@ -121,19 +127,21 @@ class Push:
             if state in (State.RECONCILING, State.INDEXING, State.VERIFYING):
                 # Time has passed since the source was read: look again before anything is proved.
                 state = (await self._life.step(self._id, Event.DIFFERENCE_FOUND)).state
-            for _ in range(_ROUNDS):
-                if state is not State.COPYING:
-                    break
-                await self._copy()
-                await self._life.recount(self._id)
-                state = await self._prove()
+            if state is not State.COMMITTING:
+                # Left over from a run that was killed: whoever froze the source then has not committed.
+                await self._freeze.end(self._id)
             if state is State.COPYING:
-                raise VerificationFailed("What was read back keeps differing from what was sent.")
-            if state is State.COMMITTING or (state is State.READY and self._commit):
+                state = await self._catch_up()
+            if state is State.READY and self._options.follow:
+                state = await self._follow()
+            if state is State.READY and self._options.commit and self._options.freeze:
+                state = await self._last_pass()
+            if state is State.COMMITTING or (state is State.READY and self._options.commit):
                 await self._finish(state)
         except* TransferError as group:
             raise _first(group) from None
         finally:
+            await self._thaw()
             alive.cancel()
             with suppress(asyncio.CancelledError, TransferError):
                 await alive
@@ -149,59 +157,79 @@ class Push:
 
     # copying and reconciling
 
-    async def _copy(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            passes = group.create_task(self._first_pass())
-            files = group.create_task(self._files())
-        final, seen = passes.result(), files.result()
-        await self._life.step(self._id, Event.COPIED)
-        only_capped = final is None
-        for _ in range(_PASSES):
-            if final is True and await self._has_all_files(seen):
-                break
-            result = await self._exporter.run(self._marker(), only_capped=only_capped)
-            if not only_capped:
-                seen = await self._files()
-            only_capped = result.is_final_but_for_capped
-            final = result.is_final or result.is_quiet or (None if only_capped else False)
-            # When only files are missing, documents have to be read again with them.
-            only_capped = final is None
-        else:
-            raise SourceChanged("The source changes faster than it can be read; it is not at rest.")
+    async def _catch_up(self, whole: bool = True) -> State:
+        """From `copying` to `ready`: whatever differs is sent and proved. `whole`: everything is read."""
+        try:
+            for _ in range(_ROUNDS):
+                await self._copy(whole=whole)
+                await self._life.recount(self._id)
+                state = await self._prove()
+                if state is not State.COPYING:
+                    return state
+                whole = True
+        except* TransferError as group:
+            raise _first(group) from None
+        raise VerificationFailed("What was read back keeps differing from what was sent.")
+
+    async def _copy(self, *, whole: bool) -> None:
+        async def copied() -> None:
+            await self._life.step(self._id, Event.COPIED)
+
+        first = self._options.attachments_first and self._declared is None
+        settled = await self._settling.settle(copied, whole=whole, files_first=first)
+        if not self._is_replica_set:
+            self._notify(
+                Notice("source_not_replica_set", "The source has no snapshots; it is read until two passes agree.")
+            )
+        await self._measure(settled.documents, settled.bytes)
         unsettled = await self._sender.unsettled() if self._setup.with_attachments else 0
         if unsettled:
             raise AttachmentsIncomplete(f"{unsettled} attachments could not be transferred.", files=unsettled)
 
-    async def _first_pass(self) -> bool | None:
-        """True: the destination equals one moment of the source. None: but for its capped collections."""
-        started = time.monotonic()
-        result = await self._exporter.run(self._marker())
-        self._add("mongo", started)
-        if not self._is_replica_set:
-            self._board.apply(
-                Role.PUSHER,
-                self._id,
-                WarningRaised(
-                    Notice("source_not_replica_set", "The source has no snapshots; it is read until two passes agree.")
-                ),
-            )
-        return True if result.is_final else None if result.is_final_but_for_capped else False
+    # a source in use
 
-    async def _files(self) -> int:
-        await self._declared.wait()
-        started = time.monotonic()
-        seen = await self._sender.run() if self._setup.with_attachments else 0
-        self._add("attachments", started)
-        return seen
+    async def _follow(self) -> State:
+        """Catch up until a commit is ordered, and then once more: what is committed was read whole, at one moment."""
+        kept = (await self._life.get(self._id)).facts.get("as_of")
+        if self._settling.since is None and kept:
+            self._settling.since = Timestamp(*kept)
+        following = Following(self._life, self._id, self._retry.sleep, self._look, self._catch_up)
+        await following.run()
+        self._options = options_of(await self._life.get(self._id))
+        return await self._last_pass()
 
-    async def _has_all_files(self, seen: int) -> bool:
-        """Whether the files looked at are those of the documents that were read."""
-        if not self._setup.with_attachments:
-            return True
-        rows = await self._exporter.rows()
-        number = next((row.number for row in rows if row.name == "attachments"), None)
-        proof = next((proof for proof in await self._exporter.proofs() if proof.number == number), None)
-        return proof is None or proof.documents == seen
+    async def _look(self) -> bool | None:
+        changes = await self._settling.changed_since()
+        if changes is None or changes.ids:
+            return None if changes is None else True
+        await self._measure()
+        return False
+
+    async def _last_pass(self) -> State:
+        if self._options.freeze and self._options.commit:
+            await self._freeze.begin(self._id)
+        if await self._life.state(self._id) is not State.COPYING:
+            await self._life.step(self._id, Event.DIFFERENCE_FOUND)
+        return await self._catch_up()
+
+    async def _thaw(self) -> None:
+        """A run that ends without a commit does not leave the source frozen."""
+        with suppress(TransferError):
+            if await self._life.state(self._id) not in (State.COMMITTING, State.COMPLETED):
+                await self._freeze.end(self._id)
+
+    async def _measure(self, documents: int = 0, size: int = 0) -> None:
+        """Tell how far the destination is behind."""
+        moment, now = self._settling.since, await self._exporter.now()
+        as_of, seconds = None, 0
+        if moment is not None and now is not None:
+            as_of, seconds = moment.as_datetime().isoformat(), max(0, now.time - moment.time)
+            await self._life.note(self._id, {"as_of": [moment.time, moment.inc]})
+        lag = Lag(as_of, seconds, documents, size, following=self._options.follow)
+        self._board.apply(Role.PUSHER, self._id, LagMeasured(lag))
+
+    def _notify(self, notice: Notice) -> None:
+        self._board.apply(Role.PUSHER, self._id, WarningRaised(notice))
 
     async def _declare(self, rows: Sequence[CollectionRow]) -> None:
         body = PutTransfer(
@@ -210,8 +238,10 @@ class Push:
             files_total=self._totals.files,
             file_bytes_total=self._totals.file_bytes,
         )
+        if body == self._declared:
+            return  # to be told again would make the destination prove everything again
         await self._retry(lambda: self._peer.put_transfer(self._id, body))
-        self._declared.set()
+        self._declared = body
         self._board.apply(
             Role.PUSHER,
             self._id,
@@ -256,7 +286,7 @@ class Push:
             files=stored,
             skipped_files=skipped,
             seconds=_VERIFY_WAIT,
-            deep=self._deep,
+            deep=self._options.deep,
             report=await self._receipts.report(await self._life.get(self._id), self.seconds),
         )
         while True:
@@ -286,6 +316,8 @@ class Push:
         self._board.apply(
             Role.PUSHER, self._id, Noted("difference_found", f"A difference was found: {what}.", details, "warning")
         )
+        if outcome.get("files_missing") or any(one["what"] == "files" for one in outcome["differences"]):
+            self._sender.distrust()
         for difference in outcome["differences"]:
             if difference["what"] in ("documents", "options"):
                 await self._exporter.forget(difference["collection"], difference["ranges"])
@@ -304,6 +336,8 @@ class Push:
                 await self._life.step(self._id, Event.DIFFERENCE_FOUND)
             raise error from None
         self._add("commit", started)
+        await self._freeze.note_commit(self._id)
+        await self._note_lag()
         held = answer["held"]
         await self._life.note(
             self._id, {"told": held.get("told"), "rollback_until": moment_text(held.get("rollback_until"))}
@@ -314,6 +348,16 @@ class Push:
             # The data are in. The receipt can be had at any time later (`transfers receipt`).
             _log.warning("receipt_not_taken", transfer=self._id, code=code_of(error), message=error.message)
         await self._life.step(self._id, Event.COMMITTED)
+
+    async def _note_lag(self) -> None:
+        """What was written at the source after the moment that was moved is not at the destination: tell how much."""
+        moment = self._settling.since
+        with suppress(TransferError):
+            changes = await self._exporter.changes(moment, await self._exporter.now())
+            await self._measure(changes.documents if changes else 0)
+            if changes and changes.ids:
+                message = f"{changes.documents} documents were written at the source after what was moved was read."
+                self._notify(Notice("source_written_after", message, {"documents": changes.documents}))
 
     async def _commit_there(self) -> dict[str, Any]:
         answer = await self._peer.commit(self._id)

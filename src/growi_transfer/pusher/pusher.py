@@ -28,8 +28,9 @@ from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.pusher.catalogue import partition
 from growi_transfer.pusher.consent import LastReport, refuse_other_exclusions, refuse_unaccepted, unaccepted
 from growi_transfer.pusher.export import export_archive
+from growi_transfer.pusher.freeze import Freeze
 from growi_transfer.pusher.growi_export import GrowiExporter
-from growi_transfer.pusher.options import PushOptions
+from growi_transfer.pusher.options import PushOptions, options_of
 from growi_transfer.pusher.ordered import Owners
 from growi_transfer.pusher.plan import Report
 from growi_transfer.pusher.preflight import Preflight
@@ -71,6 +72,7 @@ class Pusher(Steering):
         growi_exporter: GrowiExporter,
         receipts: Receipts,
         clock: Callable[[], datetime],
+        freeze: Freeze,
     ) -> None:
         super().__init__(
             ledger=ledger,
@@ -81,6 +83,7 @@ class Pusher(Steering):
             owners=owners,
             receipts=receipts,
             clock=clock,
+            freeze=freeze,
         )
         self._database = database
         self._storage = storage
@@ -203,7 +206,7 @@ class Pusher(Steering):
                 State.INDEXING,
                 State.VERIFYING,
                 State.COMMITTING,
-            )
+            ) or (row.position.state is State.READY and options_of(row).follow)
             if interrupted and self._keys.key(row.id) is not None:
                 try:
                     await self.runner.start(row.id, patience=PATIENCE)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import bson
+from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
 
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
-from growi_transfer.mongo.client import DECODED, Database
+from growi_transfer.mongo.client import BOUNDS, DECODED, Database, Snapshot
+from growi_transfer.protocol.digest import EMPTY, combine, set_digest
 from growi_transfer.protocol.errors import FileNotFound, NameIllegal, TransferError
 from growi_transfer.protocol.names import attachment_path
 from growi_transfer.protocol.wire import PLAN_FILES, AttachmentFile
@@ -31,6 +34,12 @@ class Source:
     """The operator left its page out: the file stays behind."""
 
 
+def fingerprint_of(rows: Iterable[FileRow]) -> bytes:
+    """A sum of hashes over the attachments' ids and the places of their files: the same for the same set in any order,
+    and, unlike a count, another one when one was removed and another one added."""
+    return set_digest(f"{row.attachment_id}\n{row.path}".encode() for row in rows)
+
+
 class SourceFiles:
     """Reads the attachment documents of one source over a cursor, a page at a time."""
 
@@ -43,17 +52,53 @@ class SourceFiles:
         self._transfer_id = transfer_id
         self._excluded = excluded
 
-    async def pages(self) -> AsyncIterator[list[Source]]:
-        """Every attachment, in `_id` order, with the row it has or gets; at most PLAN_FILES at a time."""
+    async def pages(
+        self, snapshot: Snapshot | None = None, only: Sequence[bytes] | None = None
+    ) -> AsyncIterator[list[Source]]:
+        """Every attachment, in `_id` order, with the row it has or gets; at most PLAN_FILES at a time. As they were at
+        a moment, if one is given. `only`: raw `{_id}` documents of those that are to be looked at.
+
+        Raises SnapshotExpired, and CursorLost when the collection is dropped meanwhile.
+        """
+        if only is None:
+            async for page in self._found(snapshot, None):
+                yield await self._describe(page)
+            return
+        for start in range(0, len(only), PLAN_FILES):
+            some = [RawBSONDocument(raw, BOUNDS)["_id"] for raw in only[start : start + PLAN_FILES]]
+            async for page in self._found(snapshot, {"_id": {"$in": some}}):
+                yield await self._describe(page)
+
+    async def _found(
+        self, snapshot: Snapshot | None, query: Mapping[str, Any] | None
+    ) -> AsyncIterator[list[dict[str, Any]]]:
         found: list[dict[str, Any]] = []
-        async for batch in self._database.raw_batches("attachments", batch_documents=PLAN_FILES, projection=_FIELDS):
+        async for batch in self._database.raw_batches(
+            "attachments", batch_documents=PLAN_FILES, projection=_FIELDS, snapshot=snapshot, query=query
+        ):
             for document in batch:
                 found.append(bson.decode(document, DECODED))
                 if len(found) == PLAN_FILES:
-                    yield await self._describe(found)
+                    yield found
                     found = []
         if found:
-            yield await self._describe(found)
+            yield found
+
+    async def present(self, rows: Sequence[FileRow], snapshot: Snapshot | None) -> set[str]:
+        """Attachment ids of those of these rows whose documents are there (at a moment, if one is given)."""
+        ids = [row.attachment_id for row in rows]
+        named: list[Any] = [ObjectId(one) for one in ids if ObjectId.is_valid(one)] + ids
+        there: set[str] = set()
+        async for page in self._found(snapshot, {"_id": {"$in": named}}):
+            there.update(str(document["_id"]) for document in page)
+        return there
+
+    async def fingerprint(self) -> bytes:
+        """`fingerprint_of` all attachments that there are now."""
+        total = EMPTY
+        async for page in self._found(None, None):
+            total = combine((total, fingerprint_of(self._source(document, None, set()).row for document in page)))
+        return total
 
     async def _describe(self, documents: Sequence[dict[str, Any]]) -> list[Source]:
         known = await self._ledger.get_files(

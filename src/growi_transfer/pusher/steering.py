@@ -15,10 +15,12 @@ from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import Life, require
 from growi_transfer.ledger.retention import kept_until
 from growi_transfer.protocol.errors import KeyNotKept, PeerRefused, SetupDiffers, StateConflict, TransferError, code_of
-from growi_transfer.protocol.machine import FINISHED, Event, State, advance, allows
+from growi_transfer.protocol.machine import FINISHED, RUNNING, Event, State, advance, allows
 from growi_transfer.protocol.progress import Noted, Notice, WarningRaised, to_json
 from growi_transfer.protocol.transfer_key import parse_key
-from growi_transfer.pusher.job import PushJob, options_of
+from growi_transfer.pusher.freeze import Freeze
+from growi_transfer.pusher.job import PushJob
+from growi_transfer.pusher.options import options_of
 from growi_transfer.pusher.ordered import Owners, ordered
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.receipts import Receipts
@@ -63,6 +65,7 @@ class Steering:
         owners: Owners,
         receipts: Receipts,
         clock: Callable[[], datetime],
+        freeze: Freeze,
     ) -> None:
         self.owners = owners
         self.board = board
@@ -72,6 +75,7 @@ class Steering:
         self._open_peer = open_peer
         self._receipts = receipts
         self._clock = clock
+        self._freeze = freeze
         self._runner: JobRunner | None = None
 
     def use(self, runner: JobRunner) -> None:
@@ -130,6 +134,10 @@ class Steering:
         row = await self._life.get(transfer_id)
         if row.position.state is State.PAUSED:
             return self._shape(row)
+        if row.position.state is State.READY and options_of(row).follow:
+            # Between two rounds: it goes on with the next one.
+            await self.runner.stop(transfer_id)
+            await self._life.step(transfer_id, Event.DIFFERENCE_FOUND)
         await self._stop_for(transfer_id, Event.PAUSED)
         await self._life.step(transfer_id, Event.PAUSED)
         return self._shape(await self._life.get(transfer_id))
@@ -174,10 +182,11 @@ class Steering:
 
     @ordered
     async def commit(self, transfer_id: str) -> dict[str, Any]:
-        """Swap in what is verified."""
+        """Swap in what is verified. One that follows its source makes a last pass first, and then commits."""
         row = await self._life.get(transfer_id)
-        require(row, State.READY, State.COMMITTING)
-        await self._life.note(transfer_id, {"options": asdict(replace(options_of(row), commit=True))})
+        options = options_of(row)
+        require(row, State.READY, State.COMMITTING, *(RUNNING if options.follow else ()))
+        await self._life.note(transfer_id, {"options": asdict(replace(options, commit=True, follow=False))})
         await self.runner.start(transfer_id)
         return self._shape(await self._life.get(transfer_id))
 
@@ -189,6 +198,7 @@ class Steering:
         async with self._peer_of(row) as peer:
             await peer.rollback(transfer_id)
         await self._life.step(transfer_id, Event.ROLLED_BACK)
+        await self._freeze.end(transfer_id)
         with suppress(TransferError):  # it can be had later
             await self._receipts.newest(row, self._peer_of)
         return self._shape(await self._life.get(transfer_id))
@@ -197,6 +207,15 @@ class Steering:
         """The newest version of the receipt, fetched where it can be. Raises ReceiptNotFound."""
         row = await self._life.get(transfer_id)
         return (await self._receipts.newest(row, self._peer_of)).to_json()
+
+    @ordered
+    async def release(self, transfer_id: str) -> dict[str, Any]:
+        """End the maintenance mode in which a commit with `freeze` has left this wiki. Raises StateConflict."""
+        row = await self._life.get(transfer_id)
+        require(row, State.COMPLETED)
+        if not await self._freeze.end(transfer_id):
+            raise StateConflict("This transfer has not set the maintenance mode here.", state=row.position.state.value)
+        return self._shape(row)
 
     @ordered
     async def cancel(self, transfer_id: str) -> dict[str, Any]:
@@ -218,6 +237,7 @@ class Steering:
                 notice = Notice("destination_not_told", f"The destination could not be told: {error.message}")
                 self.board.apply(Role.PUSHER, transfer_id, WarningRaised(notice))
         await self._life.step(transfer_id, Event.CANCELLED)
+        await self._freeze.end(transfer_id)
         await self._ledger.delete_items(Role.PUSHER, transfer_id)
         self._keys.forget_key(transfer_id)
         return self._shape(await self._life.get(transfer_id))

@@ -23,8 +23,19 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.protocol.progress import FilesStored
 from growi_transfer.protocol.wire import AttachmentFile
-from growi_transfer.receiver.file_rows import aside_path, fault_of, is_stored, new_row, path_of, place_of
+from growi_transfer.receiver.file_rows import (
+    aside_path,
+    fault_of,
+    is_stored,
+    new_row,
+    path_of,
+    place_of,
+    upload_id,
+)
 from growi_transfer.storage.base import FileMeta, SmallFile, Storage, StoredFile
+
+REMOVED = "attachment_removed"
+"""Reason of rows whose attachment the source has removed since its file was sent."""
 
 
 class Attachments:
@@ -76,6 +87,20 @@ class Attachments:
         if fresh:
             self._board.apply(Role.RECEIVER, transfer_id, FilesStored(len(fresh), sum(row.size for row in fresh), 0))
         return {"missing": missing, "same_size": same_size, "stored": len(files) - len(missing) - len(same_size)}
+
+    async def drop(self, transfer_id: str, ids: Sequence[str]) -> None:
+        """Remove what this transfer has brought for attachments that the source has removed; twice is as once."""
+        rows = (await self._ledger.get_files(Role.RECEIVER, transfer_id, ids)).values()
+        # Rows first: one that outlives its file would say that it is there.
+        await self._ledger.put_files([replace(row, state=ItemState.SKIPPED, reason=REMOVED) for row in rows])
+        stored = [row for row in rows if is_stored(row)]
+        self._board.apply(Role.RECEIVER, transfer_id, FilesStored(-len(stored), -sum(row.size for row in stored), 0))
+        for row in rows:
+            if not is_stored(row):
+                partial = await self._storage.partial(place_of(row), upload_id(transfer_id, row.attachment_id))
+                await partial.abort()
+            if row.facts.get("aside") or row.facts.get("created"):
+                await self._storage.delete(place_of(row))
 
     async def _digest(self, path: str) -> bytes:
         hasher = sha256()
@@ -132,6 +157,9 @@ async def place(storage: Storage, ledger: Ledger, transfer_id: str, files: Seque
         if old is not None and old.path == path_of(file) and (old.facts.get("created") or old.facts.get("aside")):
             rows.append(replace(old, size=file.size, state=ItemState.SENT, tries=old.tries + 1, digest=b""))
         else:
+            if old is not None and (old.facts.get("created") or old.facts.get("aside")):
+                # The attachment has another file now; nothing else would know of the one that was sent before.
+                await storage.delete(place_of(old))
             created = found is None
             rows.append(
                 new_row(

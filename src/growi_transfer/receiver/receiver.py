@@ -228,8 +228,12 @@ class Receiver:
         await self._importer.append(transfer_id, collection, number, documents, digest)
 
     async def plan_attachments(self, transfer_id: str, page: PlanPage, *, epoch: int) -> dict[str, Any]:
-        """Which files of a page are missing here."""
+        """Which files of a page are missing here; those of removed attachments go."""
         require(await self._transfers.admit(transfer_id, epoch), *_COPYING)
+        if page.gone:
+            async with self._in_flight.of(transfer_id):
+                await self._admit_data(transfer_id, epoch)
+                await self._attachments.drop(transfer_id, page.gone)
         return await self._attachments.plan(transfer_id, page.files)
 
     async def put_bundle(self, transfer_id: str, body: bytes, *, epoch: int) -> dict[str, Any]:
