@@ -289,15 +289,14 @@ async def test_a_writer_that_never_rests_ends_at_one_moment_of_the_source(pair: 
     as it was at the moment that the transfer names."""
     chance = random.Random(20)
     source = pair.source.database
-    client = source.client
     pair.source.insert_raw("pages", [bson.encode({"_id": number, "n": 0}) for number in range(300)])
     attachments = [pair.source.add_attachment(b"%d" % number) for number in range(20)]
-    # The history that a snapshot reads must reach back to the moment when all is over.
+    kinds = ["update", "insert", "delete", "add", "remove", "replace", "collection", "rename", "drop"]
     writing = True
     written = 0
 
     def write() -> None:
-        kind = chance.choice(["update", "insert", "delete", "add", "remove", "replace", "collection", "rename", "drop"])
+        kind = chance.choice(kinds)
         pages = source["pages"]
         if kind == "update":
             pages.update_one({"_id": chance.randrange(300)}, {"$inc": {"n": 1}})
@@ -339,6 +338,9 @@ async def test_a_writer_that_never_rests_ends_at_one_moment_of_the_source(pair: 
         await until(pair, transfer_id, ready)
         enough = written + 150
         await until(pair, transfer_id, lambda _: written > enough)
+        # Of a collection that is renamed or dropped afterwards the server has no snapshot to compare with.
+        kinds[-2:] = []
+        await until(pair, transfer_id, ready)
         row = await commit(pair, transfer_id)
     finally:
         writing = False
@@ -362,4 +364,3 @@ async def test_a_writer_that_never_rests_ends_at_one_moment_of_the_source(pair: 
     told = {one["code"] for one in row.facts["progress"]["warnings"]}
     assert needed <= there or "attachments_removed_meanwhile" in told
     assert there <= needed, "no file of a removed attachment"
-    assert client is not None
