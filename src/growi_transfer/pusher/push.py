@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
-from bson.timestamp import Timestamp
 
 from growi_transfer.archive.volume import pack
 from growi_transfer.ledger.base import CollectionRow, ItemState, Ledger, RangeRow, Role
@@ -33,15 +32,15 @@ from growi_transfer.protocol.errors import (
     VerificationFailed,
     code_of,
 )
-from growi_transfer.protocol.lag import Lag
 from growi_transfer.protocol.machine import Event, State
-from growi_transfer.protocol.progress import DocumentsStored, LagMeasured, Noted, Notice, Planned, WarningRaised
+from growi_transfer.protocol.progress import DocumentsStored, Noted, Notice, Planned, WarningRaised
 from growi_transfer.protocol.wire import PutTransfer, SetUp, Verify
 from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.catalogue import to_wire
 from growi_transfer.pusher.exporter import Exporter, RangeRestart, is_stored
 from growi_transfer.pusher.following import Following
 from growi_transfer.pusher.freeze import Freeze
+from growi_transfer.pusher.lag import LagTeller
 from growi_transfer.pusher.link import Link
 from growi_transfer.pusher.manifest import manifest_of
 from growi_transfer.pusher.options import PushOptions, options_of
@@ -108,6 +107,7 @@ class Push:
         self._settling = Settling(
             self._exporter, sender if setup.with_attachments else None, marker, self._notify, self._add
         )
+        self._lag = LagTeller(self._exporter, self._settling, life, board, transfer_id)
         self._declared: PutTransfer | None = None
         """What the destination was told in this run."""
         self._started = time.monotonic()
@@ -181,7 +181,7 @@ class Push:
             self._notify(
                 Notice("source_not_replica_set", "The source has no snapshots; it is read until two passes agree.")
             )
-        await self._measure(settled.documents, settled.bytes)
+        await self._lag.tell(settled.documents, settled.bytes, following=self._options.follow)
         unsettled = await self._sender.unsettled() if self._setup.with_attachments else 0
         if unsettled:
             raise AttachmentsIncomplete(f"{unsettled} attachments could not be transferred.", files=unsettled)
@@ -190,20 +190,11 @@ class Push:
 
     async def _follow(self) -> State:
         """Catch up until a commit is ordered, and then once more: what is committed was read whole, at one moment."""
-        kept = (await self._life.get(self._id)).facts.get("as_of")
-        if self._settling.since is None and kept:
-            self._settling.since = Timestamp(*kept)
-        following = Following(self._life, self._id, self._retry.sleep, self._look, self._catch_up)
+        await self._lag.recall()
+        following = Following(self._life, self._id, self._retry.sleep, self._lag.look, self._catch_up)
         await following.run()
         self._options = options_of(await self._life.get(self._id))
         return await self._last_pass()
-
-    async def _look(self) -> bool | None:
-        changes = await self._settling.changed_since()
-        if changes is None or changes.ids:
-            return None if changes is None else True
-        await self._measure()
-        return False
 
     async def _last_pass(self) -> State:
         if self._options.freeze and self._options.commit:
@@ -217,16 +208,6 @@ class Push:
         with suppress(TransferError):
             if await self._life.state(self._id) not in (State.COMMITTING, State.COMPLETED):
                 await self._freeze.end(self._id)
-
-    async def _measure(self, documents: int = 0, size: int = 0) -> None:
-        """Tell how far the destination is behind."""
-        moment, now = self._settling.since, await self._exporter.now()
-        as_of, seconds = None, 0
-        if moment is not None and now is not None:
-            as_of, seconds = moment.as_datetime().isoformat(), max(0, now.time - moment.time)
-            await self._life.note(self._id, {"as_of": [moment.time, moment.inc]})
-        lag = Lag(as_of, seconds, documents, size, following=self._options.follow)
-        self._board.apply(Role.PUSHER, self._id, LagMeasured(lag))
 
     def _notify(self, notice: Notice) -> None:
         self._board.apply(Role.PUSHER, self._id, WarningRaised(notice))
@@ -337,7 +318,7 @@ class Push:
             raise error from None
         self._add("commit", started)
         await self._freeze.note_commit(self._id)
-        await self._note_lag()
+        await self._lag.tell_after_commit()
         held = answer["held"]
         await self._life.note(
             self._id, {"told": held.get("told"), "rollback_until": moment_text(held.get("rollback_until"))}
@@ -348,16 +329,6 @@ class Push:
             # The data are in. The receipt can be had at any time later (`transfers receipt`).
             _log.warning("receipt_not_taken", transfer=self._id, code=code_of(error), message=error.message)
         await self._life.step(self._id, Event.COMMITTED)
-
-    async def _note_lag(self) -> None:
-        """What was written at the source after the moment that was moved is not at the destination: tell how much."""
-        moment = self._settling.since
-        with suppress(TransferError):
-            changes = await self._exporter.changes(moment, await self._exporter.now())
-            await self._measure(changes.documents if changes else 0)
-            if changes and changes.ids:
-                message = f"{changes.documents} documents were written at the source after what was moved was read."
-                self._notify(Notice("source_written_after", message, {"documents": changes.documents}))
 
     async def _commit_there(self) -> dict[str, Any]:
         answer = await self._peer.commit(self._id)
