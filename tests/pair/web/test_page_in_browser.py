@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from tests.fakes.http import serve
 from tests.fakes.web import ADMIN_TOKEN, OTHER, TRANSFER, World
 
 from growi_transfer.ledger.base import Role
+from growi_transfer.protocol.errors import StateConflict
 from growi_transfer.protocol.machine import Position, State
-from growi_transfer.protocol.progress import Failure, Notice, Snapshot
+from growi_transfer.protocol.progress import Activity, Failure, Lane, Notice, Snapshot
 from growi_transfer.web.app import create_app
 
 HOSTILE = "<img src=x onerror=document.title='owned'>"
@@ -34,17 +36,28 @@ MOVING = Snapshot(
     documents_per_second=20_110.5,
     failures=(Failure(HOSTILE, "file", "file_not_found", HOSTILE, 3, False),),
     warnings=(Notice("password_seed_mismatch", HOSTILE, {"users": 12}),),
+    activity=Activity(Lane(2, 3, 1), Lane(4, 4), {"peer_unavailable": 7}),
 )
 SHOWN = (
     "Sending", TRANSFER, "copying", "in progress", "native", "181 MiB of 512 MiB", "48,211 of 100,000",
     "1,220 of 3,000", "74.2 MiB/s", "20,110.5", "1,512.4", "4 s", "160 MiB", "file_not_found", "password_seed_mismatch",
-    '{"users":12}', HOSTILE,
+    '{"users":12}', HOSTILE, "7 × peer_unavailable",
 )  # fmt: skip
 
 
 async def log_in(page: Page, token: str) -> None:
     await page.run(f"document.querySelector('[name=token]').value = '{token}'")
     await page.run("document.querySelector('form button').click()")
+
+
+async def buttons(page: Page) -> list[str]:
+    return list(await page.run("[...document.querySelectorAll('.card .actions button')].map((one) => one.textContent)"))
+
+
+async def called(world: World, names: list[str]) -> None:
+    async with asyncio.timeout(20):
+        while [name for name, _ in world.pusher.calls] != names:
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="no Chromium on PATH")
@@ -74,6 +87,31 @@ async def test_a_person_logs_in_and_watches(tmp_path: Path) -> None:
         await world.board.put(replace(MOVING, bytes_done=400 << 20, failures=()))
         await page.until("document.body.textContent.includes('400 MiB of 512 MiB')")
         assert await page.run("document.querySelectorAll('[data-part=failures][hidden]').length") == 2
+
+        await page.open(f"http://{address}/transfers/{TRANSFER}")
+        await page.until("document.querySelector('[data-verb=pause]')")
+        assert await buttons(page) == ["Pause", "Cancel transfer"]
+        assert "2 of 3, 1 waiting" in await page.run("document.querySelector('main').textContent")
+        await page.run("document.querySelector('[data-verb=pause]').click()")
+        await called(world, ["pause"])
+        await page.until("!document.querySelector('.actions button:disabled')")
+        await page.run("document.querySelector('[data-verb=cancel]').click()")
+        await page.until("document.querySelector('dialog[open]')")
+        await page.run("document.querySelector('dialog [value=no]').click()")
+        await page.until("!document.querySelector('dialog[open]')")
+        await page.run("document.querySelector('[data-verb=cancel]').click()")
+        await page.run("document.querySelector('dialog [value=yes]').click()")
+        await called(world, ["pause", "cancel"])
+        world.pusher.fails = StateConflict("It is too late.")
+        await world.board.put(replace(MOVING, position=Position(State.FAILED, State.COPYING)))
+        await world.ledger.move_transfer(
+            Role.PUSHER, TRANSFER, Position(State.COPYING), Position(State.FAILED, State.COPYING), world.clock()
+        )
+        await page.until("document.querySelector('[data-verb=retry]')")
+        assert await buttons(page) == ["Resume", "Retry failed", "Cancel transfer"]
+        await page.run("document.querySelector('[data-verb=retry]').click()")
+        await page.until("document.querySelector('.said').textContent == 'It is too late.'")
+        assert await page.run("document.querySelectorAll('.actions button:disabled').length") == 0
 
         await app.release_watchers()
         await page.until("document.querySelector('.line').textContent.includes('the connection was lost')")

@@ -1,5 +1,7 @@
 // Shows transfers as they move. Every text of a transfer is written as text (textContent), never as HTML.
 
+import { RUNNING, fillActions } from "./actions.js";
+
 const API = "/_api/v3/g2g-transfer";
 const STEPS = ["checked", "copying", "reconciling", "indexing", "verifying", "ready", "committing", "completed"];
 const STOPPED = ["paused", "failed", "cancelled", "rolled_back"];
@@ -12,9 +14,11 @@ const empty = document.getElementById("empty");
 const template = document.getElementById("card");
 const only = /^\/transfers\/([0-9a-f]{32})$/.exec(location.pathname)?.[1];
 const cards = new Map();
+const kepts = new Map();
 let wait = FIRST_WAIT;
 
 const number = new Intl.NumberFormat("en-US");
+const day = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "short" });
 const short = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1 });
 
 function size(bytes) {
@@ -77,7 +81,12 @@ function fill(card, transfer) {
     wire: size(transfer.bytes.wire),
     failed: number.format(transfer.files.failed),
     skipped: number.format(transfer.files.skipped),
+    ...activity(transfer.activity),
+    kept: transfer.rollback_until ? day.format(new Date(transfer.rollback_until)) : "",
   };
+  const runs = transfer.activity && RUNNING.includes(transfer.state);
+  for (const part of card.querySelectorAll("[data-part=activity]")) part.hidden = !runs;
+  card.querySelector("[data-part=kept]").hidden = !transfer.rollback_until;
   for (const [name, value] of Object.entries(text)) {
     for (const place of card.querySelectorAll(`[data-text=${name}]`)) place.textContent = value;
   }
@@ -96,6 +105,17 @@ function fill(card, transfer) {
   fillSteps(card, transfer.state);
   fillWarnings(card, transfer.warnings);
   fillFailures(card, transfer.failures);
+}
+
+function activity(measured) {
+  if (!measured) return {};
+  const lane = ({ in_flight: now, limit, waiting }) => `${now} of ${limit}${waiting ? `, ${waiting} waiting` : ""}`;
+  const retries = Object.entries(measured.retries).map(([code, times]) => `${number.format(times)} × ${code}`);
+  return {
+    volumes: lane(measured.volumes),
+    attachmentRequests: lane(measured.attachments),
+    retries: retries.join(", ") || "never",
+  };
 }
 
 function fillSteps(card, state) {
@@ -149,9 +169,26 @@ function show(transfer, { newest }) {
     if (newest) list.prepend(card);
     else list.append(card);
   }
-  fill(cards.get(name), transfer);
+  const card = cards.get(name);
+  const kept = { rollback_until: keptUntil(card, transfer), ...transfer };
+  fill(card, kept);
+  fillActions(card, kept, (after) => show(after, { newest: false }));
   empty.hidden = true;
   if (only) document.title = `${words(transfer.state)}: growi-transfer`;
+}
+
+// Events do not tell until when a rollback is possible; it is asked for once a transfer is complete.
+function keptUntil(card, transfer) {
+  if (transfer.rollback_until !== undefined) {
+    kepts.set(card, transfer.rollback_until);
+  } else if (transfer.state === "completed" && !kepts.get(card)) {
+    kepts.set(card, undefined);
+    fetch(`${API}/transfers/${transfer.id}`, { cache: "no-store" })
+      .then((answer) => answer.json())
+      .then((body) => body.transfer?.state === "completed" && show(body.transfer, { newest: false }))
+      .catch(() => {}); // the next event asks again
+  }
+  return transfer.state === "completed" ? kepts.get(card) : null;
 }
 
 function say(text, state) {
