@@ -154,6 +154,11 @@ async def test_deleting(storage: Storage) -> None:
     await storage.delete("attachment/a")
     await storage.delete("attachment/never/was")
     assert await listed(storage) == [StoredFile("attachment/b", 1)]
+    await put(storage, "attachment/c", b"c")
+    await put(storage, ".growi-transfer/aside/d", b"d")
+    await storage.delete_many(["attachment/b", "attachment/never", ".growi-transfer/aside/d", "attachment/b"])
+    assert await listed(storage, ".growi-transfer/") == []
+    assert await listed(storage) == [StoredFile("attachment/c", 1)]
 
 
 @pytest.mark.parametrize("path", ILLEGAL + RESERVED)

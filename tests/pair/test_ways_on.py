@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import bson
 import pytest
 from tests.pair.instances import Pair
 
-from growi_transfer.ledger.base import JournalRow, RangeRow, Role
+from growi_transfer.ledger.base import FileRow, JournalRow, RangeRow, Role
+from growi_transfer.ledger.mongo import MongoLedger
 from growi_transfer.protocol.errors import PeerUnavailable, StateConflict
 from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.wire import PutTransfer
@@ -122,6 +123,7 @@ async def test_an_index_and_a_collection_made_after_the_proof_are_proved_too(pai
 
 async def test_proving_once_more_sends_nothing_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(pair)
+    pair.source.add_attachment(b"kept")
     row = await pair.push(commit=False)
     sent: list[int] = []
     original = Peer.put_volume
@@ -130,10 +132,19 @@ async def test_proving_once_more_sends_nothing_again(pair: Pair, monkeypatch: py
         sent.append(number)
         return await original(peer, transfer_id, collection, number, parts)
 
+    written: list[FileRow] = []
+    put_files = MongoLedger.put_files
+
+    async def put_rows(ledger: MongoLedger, rows: Sequence[FileRow]) -> None:
+        written.extend(rows)
+        await put_files(ledger, rows)
+
     monkeypatch.setattr(Peer, "put_volume", put)
+    monkeypatch.setattr(MongoLedger, "put_files", put_rows)
     await pusher_of(pair).verify(row.id)
     assert (await pair.wait(row.id)).position.state is State.READY
     assert sent == []
+    assert written == []
 
 
 async def test_volumes_that_come_at_once_after_the_proof(pair: Pair) -> None:

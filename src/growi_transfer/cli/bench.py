@@ -11,6 +11,7 @@ import typer
 from growi_transfer.cli.scratch import until_stopped, work_folder
 from growi_transfer.cli.session import session_of
 from growi_transfer.demo.bench import Bench, BenchSize
+from growi_transfer.demo.plan_bench import PlanBench
 
 _SIZE = BenchSize()
 
@@ -48,6 +49,16 @@ def bench(
     repeat: Annotated[
         int, typer.Option("--repeat", metavar="N", min=1, help="Measure so often, and take the median.")
     ] = _SIZE.repeat,
+    plan_rows: Annotated[
+        int | None,
+        typer.Option(
+            "--plan-rows",
+            metavar="N",
+            min=1,
+            help="Instead: time the plan of a transfer whose N attachments have all arrived.",
+            show_default=False,
+        ),
+    ] = None,
     work_dir: Annotated[
         Path | None,
         typer.Option("--work-dir", metavar="FOLDER", help="Where to work.", show_default="a temporary folder"),
@@ -67,11 +78,16 @@ def bench(
       growi-transfer bench
       growi-transfer bench --only revisions --documents 200000
       growi-transfer bench --documents 5000 --files 200 --large-file-size 50000000
+      growi-transfer bench --plan-rows 1000000
     """
     output = session_of(context).output
     output.json = json
     size = BenchSize(documents, body_size, files, file_size, large_file_size, repeat)
     wanted = {workload.value: not only or workload in only for workload in Workload}
+    say = (lambda _: None) if json else output.note
     with until_stopped(), work_folder("bench", work_dir, output.note) as folder:
-        result = Bench(folder, size, (lambda _: None) if json else output.note).run(wanted)
+        if plan_rows is not None:
+            result = {"plan": PlanBench(folder, plan_rows, say).run()}
+        else:
+            result = Bench(folder, size, say).run(wanted)
     output.last(result)

@@ -208,7 +208,8 @@ class MongoLedger:
                 yield file_row(document)
 
     async def get_files(self, role: Role, transfer_id: str, attachment_ids: Sequence[str]) -> dict[str, FileRow]:
-        found = await self._store.get_many(FILES, [key(role, transfer_id, one) for one in attachment_ids])
+        prefix = key(role, transfer_id) + "/"
+        found = await self._store.get_many(FILES, [prefix + one for one in attachment_ids])
         return {row.attachment_id: row for row in map(file_row, found)}
 
     async def file_totals(self, role: Role, transfer_id: str) -> Mapping[ItemState, Totals]:

@@ -50,6 +50,7 @@ from growi_transfer.pusher.source_files import Source, SourceFiles, fingerprint_
 from growi_transfer.storage.base import Storage
 
 _LISTINGS = 5
+_PAGES_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +125,15 @@ class AttachmentSender:
         """Go through the list once: how many there were, their fingerprint, and why it broke off, if it did. What was
         begun is done when this returns: no file is sent twice at a time."""
         seen, fingerprint = 0, EMPTY
+        pages = Gate(_PAGES_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             try:
                 async for page in self._sources.pages(snapshot, only):
                     seen += len(page)
                     fingerprint = combine((fingerprint, fingerprint_of(source.row for source in page)))
                     self._outcomes.failed.difference_update(source.row.attachment_id for source in page)
-                    await self._page(page, group)
+                    # While these are asked about the next ones are read.
+                    await self._background(pages, group, self._page(page, group))
             except (SnapshotExpired, CursorLost) as error:
                 return seen, fingerprint, error
         return seen, fingerprint, None
@@ -197,22 +200,23 @@ class AttachmentSender:
             if source.row.attachment_id not in missing:
                 continue
             if source.row.size > LARGE_FILE_BYTES:
-                await self._background(group, self._send_large(source))
+                await self._background(self._gate, group, self._send_large(source))
                 continue
             full = bundle_bytes + source.row.size > BUNDLE_BYTES or len(small) == BUNDLE_FILES
             # Two attachment documents may name one file; a bundle has no path twice.
             if small and (full or source.row.path in paths):
-                await self._background(group, self._send_bundle(small))
+                await self._background(self._gate, group, self._send_bundle(small))
                 small, bundle_bytes, paths = [], 0, set()
             small.append(source)
             paths.add(source.row.path)
             bundle_bytes += source.row.size
         if small:
-            await self._background(group, self._send_bundle(small))
+            await self._background(self._gate, group, self._send_bundle(small))
 
-    async def _background(self, group: asyncio.TaskGroup, work: Any) -> None:
+    async def _background(self, gate: Gate, group: asyncio.TaskGroup, work: Any) -> None:
+        """Begin the work as soon as there is a place for it."""
         try:
-            await self._gate.acquire()
+            await gate.acquire()
         except BaseException:
             work.close()
             raise
@@ -221,7 +225,7 @@ class AttachmentSender:
             try:
                 await work
             finally:
-                self._gate.release()
+                gate.release()
 
         group.create_task(run())
 

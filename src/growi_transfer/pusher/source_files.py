@@ -17,7 +17,7 @@ from growi_transfer.protocol.errors import FileNotFound, NameIllegal, TransferEr
 from growi_transfer.protocol.names import attachment_path
 from growi_transfer.protocol.wire import PLAN_FILES, AttachmentFile
 from growi_transfer.pusher.excluded_pages import ExcludedPages
-from growi_transfer.storage.base import Storage
+from growi_transfer.storage.base import Storage, StoredFile
 
 _FIELDS = {"_id": 1, "page": 1, "fileName": 1, "fileFormat": 1, "originalName": 1}
 _THERE = (ItemState.STORED, ItemState.VERIFIED)
@@ -37,7 +37,11 @@ class Source:
 def fingerprint_of(rows: Iterable[FileRow]) -> bytes:
     """A sum of hashes over the attachments' ids and the places of their files: the same for the same set in any order,
     and, unlike a count, another one when one was removed and another one added."""
-    return set_digest(f"{row.attachment_id}\n{row.path}".encode() for row in rows)
+    return _fingerprint((row.attachment_id, row.path) for row in rows)
+
+
+def _fingerprint(places: Iterable[tuple[str, str]]) -> bytes:
+    return set_digest(f"{attachment_id}\n{path}".encode() for attachment_id, path in places)
 
 
 class SourceFiles:
@@ -97,35 +101,37 @@ class SourceFiles:
         """`fingerprint_of` all attachments that there are now."""
         total = EMPTY
         async for page in self._found(None, None):
-            total = combine((total, fingerprint_of(self._source(document, None, set()).row for document in page)))
+            places = ((str(document["_id"]), _shown(_path(document), document)) for document in page)
+            total = combine((total, _fingerprint(places)))
         return total
 
     async def _describe(self, documents: Sequence[dict[str, Any]]) -> list[Source]:
-        known = await self._ledger.get_files(
-            Role.PUSHER, self._transfer_id, [str(document["_id"]) for document in documents]
-        )
+        ids = [str(document["_id"]) for document in documents]
+        known = await self._ledger.get_files(Role.PUSHER, self._transfer_id, ids)
         left_out = await self._excluded.among(documents)
-        sources = [self._source(document, known.get(str(document["_id"])), left_out) for document in documents]
-        there = await self._storage.stat_many([source.row.path for source in sources if source.file is not None])
-        sizes = iter(there)
-        result: list[Source] = []
-        for source in sources:
-            if source.file is None:
-                result.append(source)
-                continue
-            found = next(sizes)
-            if found is None and not source.excluded:
-                result.append(replace(source, error=FileNotFound("The source has no file for this attachment.")))
-                continue
-            size = found.size if found is not None else 0
-            file = source.file.model_copy(update={"size": size})
-            result.append(replace(source, row=replace(source.row, size=size), file=file))
-        return result
+        paths = [_path(document) for document in documents]
+        there = iter(await self._storage.stat_many([path for path in paths if isinstance(path, str)]))
+        return [
+            self._source(
+                attachment_id,
+                document,
+                path,
+                None if isinstance(path, NameIllegal) else next(there),
+                known.get(attachment_id),
+                left_out,
+            )
+            for attachment_id, document, path in zip(ids, documents, paths, strict=True)
+        ]
 
-    def _source(self, document: dict[str, Any], known: FileRow | None, left_out: set[bson.ObjectId]) -> Source:
-        attachment_id = str(document["_id"])
-        has_page = document.get("page") is not None
-        name = document.get("fileName")
+    def _source(
+        self,
+        attachment_id: str,
+        document: dict[str, Any],
+        path: str | NameIllegal,
+        found: StoredFile | None,
+        known: FileRow | None,
+        left_out: set[bson.ObjectId],
+    ) -> Source:
         row = known or FileRow(
             role=Role.PUSHER,
             transfer_id=self._transfer_id,
@@ -135,22 +141,36 @@ class SourceFiles:
             state=ItemState.PENDING,
         )
         excluded = _stays(document, left_out, row)
-        try:
-            path = attachment_path(name, has_page=has_page)
-        except NameIllegal as error:
-            return Source(replace(row, path=repr(name)[:300]), None, error, excluded)
+        if isinstance(path, NameIllegal):
+            return Source(replace(row, path=_shown(path, document)), None, path, excluded)
+        size = row.size if found is None and not excluded else 0 if found is None else found.size
+        if (row.path, row.size) != (path, size):
+            moved = known is not None and row.path != path
+            row = replace(row, path=path, size=size, state=ItemState.PENDING if moved else row.state)
         file = AttachmentFile.model_construct(
             id=attachment_id,
-            file_name=str(name),
-            has_page=has_page,
-            size=0,
+            file_name=str(document["fileName"]),
+            has_page=document.get("page") is not None,
+            size=size,
             sha256=None,
             content_type=str(document.get("fileFormat") or "")[:2000],
             original_name=str(document.get("originalName") or "")[:2000],
         )
-        if known is not None and known.path != path:
-            row = replace(row, state=ItemState.PENDING)
-        return Source(replace(row, path=path), file, excluded=excluded)
+        if found is None and not excluded:
+            return Source(row, file, FileNotFound("The source has no file for this attachment."))
+        return Source(row, file, excluded=excluded)
+
+
+def _path(document: dict[str, Any]) -> str | NameIllegal:
+    try:
+        return attachment_path(document.get("fileName"), has_page=document.get("page") is not None)
+    except NameIllegal as error:
+        return error
+
+
+def _shown(path: str | NameIllegal, document: dict[str, Any]) -> str:
+    """The path, or what stands in the row of an attachment that can have none."""
+    return path if isinstance(path, str) else repr(document.get("fileName"))[:300]
 
 
 def _stays(document: dict[str, Any], left_out: set[bson.ObjectId], row: FileRow) -> bool:

@@ -92,16 +92,18 @@ class FileSwap:
     async def discard(self, transfer_id: str) -> None:
         """Remove every file that this transfer brought, complete or not. The others are not touched."""
         async for page in pages(self._ledger, transfer_id):
+            ours: list[str] = []
             for row in page:
                 if not is_stored(row):
                     partial = await self._storage.partial(place_of(row), upload_id(transfer_id, row.attachment_id))
                     await partial.abort()
                 if row.facts.get("aside"):
-                    await self._storage.delete(row.facts["aside"])
+                    ours.append(row.facts["aside"])
                     if row.facts.get("vacant"):
-                        await self._storage.delete(target_of(row))
+                        ours.append(target_of(row))
                 elif row.facts.get("created"):
-                    await self._storage.delete(row.path)
+                    ours.append(row.path)
+            await self._storage.delete_many(ours)
 
     async def purge(self, transfer_id: str) -> None:
         """Remove the files that were kept for rollback."""
@@ -110,8 +112,9 @@ class FileSwap:
                 if not is_stored(row):
                     partial = await self._storage.partial(place_of(row), upload_id(transfer_id, row.attachment_id))
                     await partial.abort()
-                if row.facts.get("aside"):
-                    await self._storage.delete(former_path(transfer_id, target_of(row)))
+            await self._storage.delete_many(
+                [former_path(transfer_id, target_of(row)) for row in page if row.facts.get("aside")]
+            )
 
     async def drop_unwanted(self, transfer_id: str) -> None:
         """Remove the files of attachments that a merge leaves out. May be called again."""

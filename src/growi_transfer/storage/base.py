@@ -84,7 +84,7 @@ class PartialUpload(Protocol):
 
 
 class Storage(Protocol):
-    """Five plain operations, three for speed, one for rollback, one probe. Safe to call concurrently."""
+    """Five plain operations, four for speed, one for rollback, one probe. Safe to call concurrently."""
 
     @property
     def features(self) -> Features: ...
@@ -110,6 +110,9 @@ class Storage(Protocol):
 
     async def delete(self, path: str) -> None:
         """Remove a file. No error when there is none."""
+
+    async def delete_many(self, paths: Sequence[str]) -> None:
+        """`delete` for each, in one go. After an error some of them may be gone."""
 
     async def read_many(self, paths: Sequence[str], limit: int) -> list[bytes | TransferError]:
         """Whole small files in one go, in order; an error value for each that cannot be read.

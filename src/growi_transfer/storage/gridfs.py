@@ -129,7 +129,10 @@ class GridFsStorage:
             after, size = rows[-1].filename, _PAGE
 
     async def delete(self, path: str) -> None:
-        await self._bucket.remove([row.id for row in await self._bucket.rows([filename_of(path)])])
+        await self.delete_many([path])
+
+    async def delete_many(self, paths: Sequence[str]) -> None:
+        await self._bucket.remove([row.id for row in await self._bucket.rows([filename_of(path) for path in paths])])
 
     async def read_many(self, paths: Sequence[str], limit: int) -> list[bytes | TransferError]:
         names = [filename_of(path) for path in paths]

@@ -74,7 +74,10 @@ class LocalStorage:
             yield page
 
     async def delete(self, path: str) -> None:
-        await self._write(self._disk.delete, path)
+        await self.delete_many([path])
+
+    async def delete_many(self, paths: Sequence[str]) -> None:
+        await self._write(self._disk.delete_many, paths)
 
     async def read_many(self, paths: Sequence[str], limit: int) -> list[bytes | TransferError]:
         return await self._read(self._disk.read_many, paths, limit)

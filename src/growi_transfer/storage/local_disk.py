@@ -175,13 +175,16 @@ class Disk:
             folders.sync_or_raise()
             folders.prune(old[:-1])
 
-    def delete(self, path: str) -> None:
-        """The name is gone at once; it may come back after a power cut in the next seconds."""
-        parts = split_path(path)
+    def delete_many(self, paths: Sequence[str]) -> None:
+        """The names are gone at once; they may come back after a power cut in the next seconds."""
+        emptied: set[tuple[str, ...]] = set()
         with self.writing() as folders:
-            if folders.file_size(parts) is not None:
-                os.unlink(parts[-1], dir_fd=folders.get(parts[:-1]))
-                folders.prune(parts[:-1])
+            for parts in map(split_path, paths):
+                if folders.file_size(parts) is not None:
+                    os.unlink(parts[-1], dir_fd=folders.get(parts[:-1]))
+                    emptied.add(parts[:-1])
+            for folder in emptied:
+                folders.prune(folder)
 
     def probe(self) -> None:
         data = os.urandom(64)

@@ -68,6 +68,10 @@ class MemoryStorage:
         self.check_room(0)
         self.files.pop(path, None)
 
+    async def delete_many(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            await self.delete(path)
+
     async def read_many(self, paths: Sequence[str], limit: int) -> list[bytes | TransferError]:
         found: list[bytes | TransferError] = []
         for path in paths:

@@ -39,6 +39,9 @@ class UnconfiguredStorage:
     async def delete(self, path: str) -> None:
         return
 
+    async def delete_many(self, paths: Sequence[str]) -> None:
+        return
+
     async def read_many(self, paths: Sequence[str], limit: int) -> list[bytes | TransferError]:
         return [self._reason for _ in paths]
 
