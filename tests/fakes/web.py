@@ -14,6 +14,7 @@ from growi_transfer.ledger.base import Role, TransferRow
 from growi_transfer.ledger.memory import MemoryLedger
 from growi_transfer.protocol.errors import OffsetMismatch
 from growi_transfer.protocol.machine import FINISHED, Position, State
+from growi_transfer.protocol.merge_keys import MergePlan
 from growi_transfer.protocol.progress import Snapshot
 from growi_transfer.receiver.keys import Keys
 from growi_transfer.storage.base import StoredFile
@@ -108,6 +109,9 @@ class RecordingReceiver:
 
     async def growi_info(self) -> dict[str, Any]:
         return await self._note("growi_info")
+
+    async def plan_merge(self, part: MergePlan) -> dict[str, Any]:
+        return await self._note("plan_merge", part=part)
 
     async def files(self) -> AsyncIterator[list[StoredFile]]:
         await self._note("files")

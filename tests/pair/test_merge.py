@@ -11,6 +11,7 @@ from tests.pair.instances import Pair
 from tests.pair.wikis import NOW, Wiki, faults
 
 from growi_transfer.protocol.machine import State
+from growi_transfer.pusher.options import PushOptions
 from growi_transfer.receiver.merge import steps
 from growi_transfer.receiver.merge.build import Builder
 
@@ -93,6 +94,30 @@ async def test_two_wikis_become_one(pair: Pair) -> None:
     assert faults(pair.source.database) == faults(pair.destination.database) == []
     before = picture(pair)
     indexes = before["indexes"]
+    pusher = pair.from_source.pusher
+    assert pusher is not None
+    report = await pusher.preflight(await pair.key(), PushOptions(merge={}))
+    assert picture(pair) == before
+    assert pair.destination.own_collections() == []
+    assert report["merge_conflicts"] == {
+        "users": {
+            "total": 2,
+            "resolutions": {"rename": 1, "map": 1},
+            "first": [
+                {"name": "admin", "resolution": "rename", "to": "admin-imported"},
+                {"name": "ann", "resolution": "map", "to": "ann"},
+            ],
+        },
+        "groups": {"total": 1, "resolutions": {"map": 1}, "first": [{"name": "staff", "resolution": "map"}]},
+        "pages": {
+            "total": 2,
+            "resolutions": {"skip": 2},
+            "first": [{"name": "/", "resolution": "skip"}, {"name": "/both", "resolution": "skip"}],
+        },
+    }
+    codes = {warning["code"] for warning in report["warnings"]}
+    assert "merge_conflicts" in codes
+    assert "destination_not_empty" not in codes
     told = await merge(pair)
     database = pair.destination.database
     users = {user["username"]: user for user in database["users"].find()}
@@ -128,11 +153,7 @@ async def test_two_wikis_become_one(pair: Pair) -> None:
     assert database["plugin_notes"].find_one()["text"] == "only here"  # type: ignore[index]
     for name, former in indexes.items():
         assert pair.destination.indexes(name) == former, name
-    assert told["conflicts"]["users"]["resolutions"] == {"rename": 1, "map": 1}
-    assert told["conflicts"]["pages"]["first"] == [
-        {"name": "/", "resolution": "skip"},
-        {"name": "/both", "resolution": "skip"},
-    ]
+    assert told["conflicts"] == report["merge_conflicts"]
     assert "configs" in told["untouched"]
 
 

@@ -15,6 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from growi_transfer.cli.merge_options import conflict_lines
 from growi_transfer.cli.output import count, duration, size
 
 _WIDTH = 100
@@ -43,6 +44,10 @@ def render(report: Mapping[str, Any], *, accepted: Collection[str], whole: bool,
         console.print(_moving(report))
         if report.get("not_moving") or report.get("files_not_moving"):
             console.print(_heading("stays behind"), _left(report), sep="\n")
+        if report.get("merge_conflicts"):
+            console.print(
+                _heading("in each other's way"), *map(Text, conflict_lines(report["merge_conflicts"])), sep="\n"
+            )
         console.print()
     for part in (*_totals(report), *_findings(report, accepted)):
         console.print(part)

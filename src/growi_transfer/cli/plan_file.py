@@ -7,7 +7,6 @@ secret is in it, and the key is not part of it.
 from __future__ import annotations
 
 import difflib
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,11 +16,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from growi_transfer.cli.merge_options import merge_lines, toml_text
 from growi_transfer.cli.output import count, duration, size
 from growi_transfer.cli.plan import clean
 from growi_transfer.cli.session import UsageFault
 from growi_transfer.protocol.errors import SettingInvalid
-from growi_transfer.protocol.wire import CollectionName, PagePattern
+from growi_transfer.protocol.wire import CollectionName, MergeRules, PagePattern
 from growi_transfer.pusher.options import PushOptions
 
 _FILE_LIMIT = 4 << 20
@@ -47,6 +47,7 @@ class PlanFile(BaseModel):
     attachments: Annotated[int, Field(ge=1, le=64)] | None = None
     bandwidth: Rate | None = None
     patience: Annotated[int | float, Field(ge=0, le=86400)] | None = None
+    merge: MergeRules | None = None
 
 
 def read_plan_file(path: Path) -> PlanFile:
@@ -166,7 +167,7 @@ def _lines(report: Mapping[str, Any], options: PushOptions, destination: str) ->
         yield f"# Blocker {clean(blocker['code'])}: {clean(blocker['message'])}"
     yield ""
     yield "# The plan is for keys of this destination only; without this line it is for any."
-    yield f"destination = {_text(destination)}"
+    yield f"destination = {toml_text(destination)}"
     yield ""
     yield "# Collections to leave out. Uncomment what shall stay behind."
     sizes = {one["name"]: f"{count(one['documents'])} documents, {size(one['bytes'])}" for one in _known(report)}
@@ -204,6 +205,9 @@ def _lines(report: Mapping[str, Any], options: PushOptions, destination: str) ->
     yield f"bandwidth = {options.bandwidth}" if options.bandwidth else '# bandwidth = "20M"'
     yield "# Seconds for which either side may be away before the transfer stops."
     yield f"patience = {options.patience:g}"
+    if options.merge is not None:
+        yield ""
+        yield from merge_lines(report.get("merge_conflicts") or {}, options.merge)
 
 
 def _known(report: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -218,11 +222,6 @@ def _list(key: str, chosen: Iterable[tuple[str, str]], others: Iterable[tuple[st
     for mark, pairs in (("", chosen), ("# ", others)):
         for value, note in pairs:
             # A newline inside would end the comment, and make what follows it part of the plan.
-            value_text = _text(value)
+            value_text = toml_text(value)
             yield f"  {mark}{value_text}," + (f"  # {clean(note)}" if note else "")
     yield "]"
-
-
-def _text(value: str) -> str:
-    """A TOML basic string: JSON's escapes are TOML's, but for DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

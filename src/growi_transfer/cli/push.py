@@ -12,6 +12,7 @@ import typer
 
 from growi_transfer.cli.follow import Following, error_shape
 from growi_transfer.cli.inputs import KEY_ON_COMMAND_LINE, parse_paths, parse_size, read_key
+from growi_transfer.cli.merge_options import merge_rules
 from growi_transfer.cli.output import Output
 from growi_transfer.cli.plan import render
 from growi_transfer.cli.plan_file import (
@@ -72,6 +73,24 @@ def push(
             show_default=False,
         ),
     ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Put this wiki beside what the destination has, instead of replacing it.")
+    ] = False,
+    on_conflict: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--on-conflict",
+            metavar="KIND=WAY",
+            help="How a merge resolves conflicts of a kind, such as pages=rename; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    substitute: Annotated[
+        str | None,
+        typer.Option(
+            "--substitute", metavar="NAME", help="Who takes the place of users that are skipped.", show_default=False
+        ),
+    ] = None,
     volumes: Annotated[
         int | None,
         typer.Option(
@@ -122,6 +141,7 @@ def push(
       growi-transfer push --config plan.toml
       growi-transfer push --exclude-path /trash --exclude-path '/user/*/drafts'
       growi-transfer push --no-commit      stop when verified, before the swap
+      growi-transfer push --merge --plan   what a merge would have to resolve
       growi-transfer push --yes --json     for scripts; the last line tells all
     """
     session = session_of(context)
@@ -140,6 +160,7 @@ def push(
             "accept_all": yes,
             "commit": commit,
             "patience": patience,
+            "merge": merge_rules(merge, on_conflict or (), substitute, planned.merge if planned is not None else None),
         },
         planned,
     )

@@ -137,6 +137,10 @@ class Peer:
             reason = error.message
         raise invalid_answer(reason, self.origin)
 
+    async def plan_merge(self, part: Shape) -> dict[str, Any]:
+        """What of this part of the wiki (a `MergePlan`) would be in the way of something over there."""
+        return await self._json("POST", "/merge-plan", part)
+
     async def probe(self, parts: Sequence[Chunk]) -> dict[str, Any]:
         """Send bytes that the destination counts and throws away, to see how fast the line is."""
         return await self._bytes("POST", "/preflight-probe", parts, "application/octet-stream")

@@ -33,6 +33,8 @@ class Report:
     """Bytes per second that the operator allows."""
     destination: GrowiInfo
     checked_at: str
+    conflicts: Mapping[str, Mapping[str, Any]] | None = None
+    """Of a merge: what is in its way, by kind."""
 
     @property
     def documents(self) -> int:
@@ -92,6 +94,7 @@ class Report:
             "bytes_per_second": None if rate is None else round(rate),
             "expected_seconds": None if seconds is None else round(seconds, 1),
             "checked_at": self.checked_at,
+            **({} if self.conflicts is None else {"merge_conflicts": dict(self.conflicts)}),
         }
 
     def _counts(self) -> dict[str, int]:

@@ -28,6 +28,7 @@ from growi_transfer.pusher.catalogue import partition
 from growi_transfer.pusher.excluded_pages import ExcludedPages
 from growi_transfer.pusher.inspection import Attachments, look_at_attachments, look_for_unstorable
 from growi_transfer.pusher.line import Line, measure_line
+from growi_transfer.pusher.merge_plan import find_conflicts, of_a_merge
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.plan import Report
@@ -101,8 +102,14 @@ class Preflight:
             **_sizes(moving),
             **_about(found),
         )
+        judgement = judge(facts, destination)
+        conflicts = None
+        if options.merge is not None:
+            rules = MergeRules.model_validate(options.merge)
+            conflicts = await find_conflicts(self._database, peer, rules, (info.name for info in moving))
+            judgement = of_a_merge(judgement, conflicts)
         return Report(
-            judgement=judge(facts, destination),
+            judgement=judgement,
             setup=self._setup(config, options),
             moving=tuple(moving),
             left=tuple(left),
@@ -111,6 +118,7 @@ class Preflight:
             limit=options.bandwidth,
             destination=destination,
             checked_at=answered.isoformat(timespec="seconds"),
+            conflicts=conflicts,
         )
 
     def _setup(self, config: InstanceConfig, options: PushOptions) -> SetUp:

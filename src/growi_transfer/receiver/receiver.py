@@ -25,6 +25,7 @@ from growi_transfer.protocol.errors import (
     TransferNotFound,
 )
 from growi_transfer.protocol.machine import Event, Position, State
+from growi_transfer.protocol.merge_keys import MergePlan
 from growi_transfer.protocol.progress import Planned, to_json
 from growi_transfer.protocol.receipt import CounterSignature
 from growi_transfer.protocol.wire import AttachmentFile, PlanPage, PutTransfer, Verify
@@ -35,6 +36,7 @@ from growi_transfer.receiver.growi_import import import_growi_archive
 from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.in_flight import InFlight
 from growi_transfer.receiver.keys import Keys
+from growi_transfer.receiver.merge.dry_run import dry_run
 from growi_transfer.receiver.proof import Prover
 from growi_transfer.receiver.receipts import Receipts
 from growi_transfer.receiver.staging_proof import StagingProof
@@ -116,6 +118,10 @@ class Receiver:
     async def growi_info(self) -> dict[str, Any]:
         """GROWI's document about this instance plus our `transfer` block."""
         return await self._info()
+
+    async def plan_merge(self, part: MergePlan) -> dict[str, Any]:
+        """What of a part of the source's wiki would be in the way of a merge. Writes nothing."""
+        return await dry_run(self._database, part)
 
     async def put_transfer(
         self, transfer_id: str, body: PutTransfer, *, key_id: str | None, epoch: int

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from growi_transfer.ledger.base import KeyRow
 from growi_transfer.protocol.errors import InvalidRequest
+from growi_transfer.protocol.merge_keys import MergePlan
 from growi_transfer.protocol.names import check_collection
 from growi_transfer.protocol.wire import JSON_LIMIT, PROBE_LIMIT, VOLUME_LIMIT, PutTransfer, Verify
 from growi_transfer.storage.base import StoredFile
@@ -51,6 +52,13 @@ async def growi_info(request: Request) -> Response:
     guard = guard_of(request)
     await guard.key(request)
     return JSONResponse({"growiInfo": await guard.receiver().growi_info()})
+
+
+async def plan_merge(request: Request) -> Response:
+    guard = guard_of(request)
+    await guard.key(request)
+    part = await json_body(request, MergePlan, JSON_LIMIT)
+    return JSONResponse(await guard.receiver().plan_merge(part))
 
 
 async def preflight_probe(request: Request) -> Response:
@@ -175,6 +183,7 @@ ROUTES = [
     api("DELETE", "/keys/{key_id}", revoke_key),
     api("GET", "/growi-info", growi_info),
     api("POST", "/preflight-probe", preflight_probe),
+    api("POST", "/merge-plan", plan_merge),
     api("POST", "/keep-alive", keep_alive),
     api("GET", "/files", files),
     api("POST", "/mongo", import_archive),

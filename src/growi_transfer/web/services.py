@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from growi_transfer.ledger.base import KeyRow, Ledger, Role
+from growi_transfer.protocol.merge_keys import MergePlan
 from growi_transfer.protocol.progress import Snapshot
 from growi_transfer.protocol.receipt import CounterSignature
 from growi_transfer.protocol.wire import AttachmentFile, PlanPage, PutTransfer, Verify
@@ -60,6 +61,8 @@ class ReceiverService(Protocol):
     def keys(self) -> KeyService: ...
 
     async def growi_info(self) -> dict[str, Any]: ...
+
+    async def plan_merge(self, part: MergePlan) -> dict[str, Any]: ...
 
     def files(self) -> AsyncIterator[list[StoredFile]]: ...
 

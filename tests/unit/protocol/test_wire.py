@@ -123,7 +123,7 @@ def test_what_is_no_object_is_refused(body: str) -> None:
         (SetUp, SET_UP, "protocol", 2),
         (SetUp, SET_UP, "protocol", True),
         (SetUp, SET_UP, "protocol", 1.0),
-        (SetUp, SET_UP, "preset", "merge"),
+        (SetUp, SET_UP, "preset", "append"),
         (SetUp, SET_UP, "source.version", "x" * 2001),
         (SetUp, SET_UP, "source.more", 1),
         (SetUp, SET_UP, "with_attachments", 1),
