@@ -19,6 +19,7 @@ from bson import ObjectId
 
 from growi_transfer import __version__
 from growi_transfer.jobs.orders import PUSHER_ORDERS, RECEIVER_ORDERS, Orders
+from growi_transfer.jobs.recheck import Recheck
 from growi_transfer.jobs.retention import purge_hourly
 from growi_transfer.jobs.runner import Runner
 from growi_transfer.ledger.base import Ledger, Role
@@ -90,6 +91,7 @@ class Services:
     board: ProgressBoard
     keys: Keys
     orders: Orders
+    recheck: Recheck
     data_dir: Path
     receiver: Receiver | None
     pusher: Pusher | None
@@ -142,6 +144,7 @@ async def open_services(
             board=parts.board,
             keys=keys,
             orders=orders,
+            recheck=Recheck(database=parts.database, storage=parts.storage, ledger=parts.ledger, signer=parts.signer),
             data_dir=settings.data_dir,
             receiver=receiver,
             pusher=pusher,

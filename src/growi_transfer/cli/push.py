@@ -91,6 +91,9 @@ def push(
             "--substitute", metavar="NAME", help="Who takes the place of users that are skipped.", show_default=False
         ),
     ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Have every stored file read again and hashed before it counts as verified.")
+    ] = False,
     volumes: Annotated[
         int | None,
         typer.Option(
@@ -158,6 +161,7 @@ def push(
             "exclude_paths": parse_paths(exclude_path) if exclude_path else None,
             "accept_warnings": tuple(accept) if accept else None,
             "accept_all": yes,
+            "deep": deep or None,
             "commit": commit,
             "patience": patience,
             "merge": merge_rules(merge, on_conflict or (), substitute, planned.merge if planned is not None else None),

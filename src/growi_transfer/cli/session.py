@@ -114,10 +114,18 @@ class Services(Protocol):
     def ledger(self) -> Ledger: ...
 
     @property
+    def recheck(self) -> Recheck: ...
+
+    @property
     def keys(self) -> web.KeyService: ...
 
     @property
     def orders(self) -> Orders: ...
+
+
+class Recheck(Protocol):
+    async def check(self, body: bytes, *, data: bool = False) -> dict[str, Any]:
+        """The verdict on a receipt. Raises ReceiptInvalid."""
 
 
 class OpenServices(Protocol):

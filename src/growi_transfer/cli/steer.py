@@ -143,14 +143,20 @@ def tune(
     _act(context, transfer, json, _at_source("tune", **changes), told)
 
 
-def verify(context: typer.Context, transfer: Id, json: Json = False) -> None:
+def verify(
+    context: typer.Context,
+    transfer: Id,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every stored file again there, and hash it.")] = False,
+    json: Json = False,
+) -> None:
     """Read the source again, send what differs, and prove a ready transfer once more. Does not commit.
 
     \b
     Examples:
       growi-transfer transfers verify 1f3a
+      growi-transfer transfers verify 1f3a --deep
     """
-    _begun(context, transfer, json, "verify", commit=False)
+    _begun(context, transfer, json, "verify", commit=False, **({"deep": True} if deep else {}))
 
 
 def commit(context: typer.Context, transfer: Id, json: Json = False) -> None:
@@ -332,21 +338,25 @@ def check_is_source(row: TransferRow, verb: str) -> None:
         raise StateConflict(f"This transfer comes in from elsewhere: {verb} is for its source.", role=row.role.value)
 
 
-async def _begin(session: Session, services: Services, pusher: Pusher, row: TransferRow, verb: str) -> None:
+async def _begin(
+    session: Session, services: Services, pusher: Pusher, row: TransferRow, verb: str, **arguments: Any
+) -> None:
     """A step after which the transfer runs: where it runs already, else in the server, which stays, else here."""
     done: dict[str, Any] | None = None
     if not await services.orders.is_owned(Role.PUSHER, row.id) and session.has_server(Role.PUSHER):
-        done = await services.orders.to_server(Role.PUSHER, row.id, verb, {})
+        done = await services.orders.to_server(Role.PUSHER, row.id, verb, arguments)
     if done is None:
-        await getattr(pusher, verb)(row.id)
+        await getattr(pusher, verb)(row.id, **arguments)
 
 
-def _begun(context: typer.Context, transfer: str, json: bool, verb: str, *, commit: bool | None = None) -> None:
+def _begun(
+    context: typer.Context, transfer: str, json: bool, verb: str, *, commit: bool | None = None, **arguments: Any
+) -> None:
     session = session_of(context)
     session.output.json = json
 
     async def work(services: Services, pusher: Pusher, row: TransferRow) -> None:
-        await _begin(session, services, pusher, row, verb)
+        await _begin(session, services, pusher, row, verb, **arguments)
 
     _followed(session, transfer, work, commit=commit)
 

@@ -12,6 +12,7 @@ import typer
 from growi_transfer.cli import steer
 from growi_transfer.cli.follow import ENDS
 from growi_transfer.cli.output import table
+from growi_transfer.cli.receipt import receipt
 from growi_transfer.cli.render import details, log_line, of, reporter
 from growi_transfer.cli.session import Services, find_transfer, session_of
 from growi_transfer.cli.steer import Id, Json
@@ -187,7 +188,7 @@ def logs(
     session.with_services("both", work)
 
 
-for _command in steer.COMMANDS:
+for _command in (*steer.COMMANDS, receipt):
     app.command()(_command)
 
 

@@ -199,6 +199,8 @@ def read_receipt(body: bytes, *, packed: bool = False) -> Receipt:
     try:
         receipt = Receipt.model_validate_json(body)
         canonical(receipt.receipt.model_dump(mode="json"))
+        if len({mark.role for mark in receipt.signatures}) != len(receipt.signatures):
+            raise ValueError("one side has signed twice")
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(step) for step in first["loc"])[:200]

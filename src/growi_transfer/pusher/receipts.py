@@ -84,6 +84,8 @@ class Receipts:
         if row.position.state not in _HAS_RECEIPT:
             raise ReceiptNotFound()
         try:
+            if row.facts.get("purged_at"):
+                raise ReceiptNotFound()  # nothing is left to compare a newer one with
             async with peer_of(row) as peer:
                 return await self.take(row, peer, _once)
         except VerificationFailed:
