@@ -144,6 +144,28 @@ def test_a_plan_writes_nothing(source: Wiki, destination: Wiki, server: str) -> 
     assert source.run("transfers", "list", "--json").stdout.count("transfer_id") == 0
 
 
+def test_a_plan_is_saved_edited_and_run(source: Wiki, destination: Wiki, server: str, tmp_path: Path) -> None:
+    key = destination.run("key", "issue").stdout.strip().splitlines()[0]
+    file = tmp_path / "plan.toml"
+    saved = source.run("push", "--plan", "--save", str(file), key=key)
+    assert saved.returncode == 0, saved.stderr
+    assert "pages" in saved.stdout
+    text = file.read_text()
+    assert f'destination = "{server}"' in text
+    assert key.partition("__")[0] not in text
+    by_plan = ("push", "--config", str(file))
+    assert source.run(*by_plan, "--json", key=key).returncode == 3, "nothing is accepted yet"
+    # Every comment of the list of warnings becomes an item, and one collection shall stay behind.
+    head, _, warnings = text.replace('  # "pages"', '  "pages"').partition("accept = [")
+    file.write_text(head + "accept = [" + warnings.replace('  # "', '  "'))
+    done = source.run(*by_plan, "--json", key=key)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert last(done)["documents"] == 1, "the attachment; the pages stayed behind"
+    file.write_text("volume = 3\n")
+    wrong = source.run(*by_plan, key=key)
+    assert (wrong.returncode, "volume:" in wrong.stderr) == (2, True)
+
+
 def test_wrong_keys(source: Wiki, destination: Wiki, server: str) -> None:
     assert source.run("push", "--yes", "--json", key="nonsense").returncode == 2
     assert source.run("push", "--yes", "--json").returncode == 2

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -56,12 +56,25 @@ def render(report: Mapping[str, Any], *, accepted: Collection[str], whole: bool,
     return "\n".join(line.rstrip() for line in shown.getvalue().rstrip("\n").split("\n"))
 
 
-def summary(plan: Mapping[str, Any]) -> list[str]:
-    """The plan that is kept with a transfer, in a few lines without colours."""
-    return [text.plain for text in _totals(plan)] + [
-        f"{'stays':<13}{_what(one, plan)}: {count(one['files'])} ({_REASONS.get(one['reason'], one['reason'])})"
-        for one in plan.get("files_not_moving", [])
-    ]
+def summary(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The plan and the consent that are kept with a transfer, as lines of `transfers show`."""
+    plan: Mapping[str, Any] = facts.get("plan") or {}
+    counts: Mapping[str, int] = plan.get("counts", {})
+    if counts:
+        documents = f"{count(counts['documents'])} documents ({size(counts['document_bytes'])})"
+        files = f"{count(counts['attachments_moving'])} attachments ({size(counts['attachment_bytes'])})"
+        seconds = plan.get("expected_seconds")
+        about = "" if seconds is None else f", about {duration(seconds)}"
+        yield f"{'planned':<13}{documents}, {files}{about}"
+    for one in plan.get("not_moving", []):
+        if one["reason"] == "excluded":
+            yield f"{'stays':<13}{clean(one['name'])}: {count(one['documents'])} documents (excluded)"
+    for one in plan.get("files_not_moving", []):
+        why = _REASONS.get(one["reason"], one["reason"])
+        yield f"{'stays':<13}{_what(one, plan)}: {count(one['files'])}, {size(one['bytes'])} ({why})"
+    accepted = ", ".join(clean(one["code"]) for one in facts.get("accepted_warnings") or [])
+    if accepted:
+        yield f"{'accepted':<13}{accepted}"
 
 
 def clean(text: object) -> str:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from growi_transfer.cli.output import Output, count, duration, size
+from growi_transfer.cli.plan import summary
 from growi_transfer.ledger.base import LogRow
 from growi_transfer.protocol.machine import RUNNING, State
 from growi_transfer.protocol.progress import Snapshot, eta_seconds, to_json
@@ -151,6 +152,7 @@ def details(shape: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterable[str]
     if files["failed"] or files["skipped"]:
         yield f"             {count(files['failed'])} failed, {count(files['skipped'])} skipped"
     yield f"bytes        {size(bytes_['done'])} of {size(bytes_['total'])}, {size(bytes_['wire'])} over the line"
+    yield from summary(facts)
     activity = shape.get("activity")
     if activity and shape["state"] in RUNNING:
         for name in ("volumes", "attachments"):

@@ -73,7 +73,7 @@ def list_transfers(context: typer.Context, json: Json = False) -> None:
 
 @app.command()
 def show(context: typer.Context, transfer: Id, json: Json = False) -> None:
-    """Show one transfer: state, counts, what is in flight, warnings and failures.
+    """Show one transfer: state, counts, its plan, what is in flight, warnings and failures.
 
     \b
     Examples:
@@ -90,7 +90,8 @@ def show(context: typer.Context, transfer: Id, json: Json = False) -> None:
 
     row, shape = session.with_services("both", work)
     if json:
-        session.output.last({"transfer": shape})
+        kept = {name: row.facts[name] for name in ("plan", "accepted_warnings") if name in row.facts}
+        session.output.last({"transfer": shape, **kept})
         return
     for line in details(shape, row.facts):
         session.output.result(line)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.cli import KEY, Wiki
+from tests.fakes.cli import CLEAN, KEY, Wiki
 from tests.fakes.web import OTHER, TRANSFER
 
 from growi_transfer.cli.server_file import RunningServer
@@ -128,10 +128,14 @@ def test_show_takes_the_first_digits(wiki: Wiki, capsys: pytest.CaptureFixture[s
         activity=Activity(Lane(2, 3, 1), Lane(4, 4), {"peer_unavailable": 7}),
     )
     error = {"code": "storage_full", "message": "The disk is full."}
-    asyncio.run(wiki.row(error=error, progress=to_json(snapshot)))
+    agreed = [{"code": "destination_not_empty", "message": "Three pages.", "details": {}, "accepted_at": "now"}]
+    asyncio.run(wiki.row(error=error, progress=to_json(snapshot), plan=CLEAN, accepted_warnings=agreed))
     wiki.orders.owned.add(TRANSFER)
     assert wiki.run("transfers", "show", TRANSFER[:4].upper()) == 0
     shown = out(capsys)
+    assert "planned      10 documents (2.0 KiB), 2 attachments (1.0 KiB), about 1 min 30 s" in shown
+    assert "stays        attachments below /trash: 1, 77 B (excluded)" in shown
+    assert "accepted     destination_not_empty" in shown
     assert TRANSFER in shown
     assert "The disk is full. (storage_full)" in shown
     assert "They differ. (password_seed_mismatch)" in shown

@@ -40,6 +40,7 @@ async def test_transfer_takes_our_options(client: AsgiClient, world: World) -> N
         "bandwidth_bytes_per_second": 1_000_000,
         "deflate": True,
         "exclude_collections": ["activities"],
+        "exclude_paths": ["/trash/", "/user/*/drafts"],
         "accept_warnings": ["password_seed_mismatch"],
         "commit": False,
     }
@@ -59,6 +60,7 @@ async def test_transfer_takes_our_options(client: AsgiClient, world: World) -> N
                         bandwidth=1_000_000,
                         deflate=True,
                         exclude_collections=("activities",),
+                        exclude_paths=("/trash", "/user/*/drafts"),
                         accept_warnings=("password_seed_mismatch",),
                         commit=False,
                     ),
@@ -84,6 +86,7 @@ async def test_transfer_takes_our_options(client: AsgiClient, world: World) -> N
         ({"transferKey": "k", "options": {"parallelism": {"attachments": 65}}}, "options.parallelism.attachments"),
         ({"transferKey": "k", "options": {"bandwidth_bytes_per_second": 1}}, "options.bandwidth_bytes_per_second"),
         ({"transferKey": "k", "options": {"commit": "no"}}, "options.commit"),
+        ({"transferKey": "k", "options": {"exclude_paths": ["trash"]}}, "options.exclude_paths.0"),
     ],
 )
 async def test_a_wrong_field_is_named(client: AsgiClient, world: World, body: Any, field: str) -> None:

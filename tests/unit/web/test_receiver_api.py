@@ -102,6 +102,16 @@ async def test_files_of_a_storage_that_does_not_answer(client: AsgiClient, world
     assert (answer.status, answer.code) == (503, "storage_unavailable")
 
 
+async def test_a_sample_of_the_line_is_counted_and_thrown_away(client: AsgiClient, world: World) -> None:
+    headers = await keyed(world, None)
+    answer = await client("POST", f"{API}/preflight-probe", body=b"x" * 70_000, headers=headers)
+    assert (answer.status, answer.json()) == (200, {"bytes": 70_000})
+    refused = await client("POST", f"{API}/preflight-probe", body=b"x", headers={})
+    assert (refused.status, refused.code) == (403, "invalid_transfer_key")
+    long = await client("POST", f"{API}/preflight-probe", body=b"x" * ((8 << 20) + 1), headers=headers)
+    assert (long.status, long.code) == (413, "body_too_large")
+
+
 @pytest.mark.parametrize("path", ["/keep-alive", f"/transfers/{TRANSFER}/keep-alive"])
 async def test_keep_alive_renews_the_lease_each_time(client: AsgiClient, world: World, path: str) -> None:
     headers = await keyed(world)
