@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import re
 import socket
 import struct
@@ -105,6 +106,13 @@ class Request:
     headers: dict[str, str]
     at: float = field(default_factory=time.monotonic)
     fault: Fault | None = None
+    sent: int = 0
+    """Bytes of the body that were forwarded."""
+    status: int = 0
+    """Of the answer, once all of it has been passed on."""
+    ended: float = math.inf
+    body: bytearray = field(default_factory=bytearray)
+    """What was forwarded, of requests that the proxy keeps."""
 
     @property
     def length(self) -> int:
@@ -124,6 +132,8 @@ class FaultProxy:
         self.port = 0
         self.requests: list[Request] = []
         """All that came by, the refused ones too."""
+        self.keeps: re.Pattern[str] | None = None
+        """Of which requests the body is kept: a regular expression for the beginning of "METHOD path"."""
 
     @property
     def url(self) -> str:
@@ -197,11 +207,14 @@ class FaultProxy:
         request.fault = fault = planned.fault if planned is not None else None
         if isinstance(fault, Answer):
             return await _answer(reader, writer, request, fault)
-        if isinstance(fault, Duplicate):
-            body = await reader.readexactly(request.length)
-            await self._forward(_fed(body), None, request, None)
-            return await self._forward(_fed(body), writer, request, None)
-        return await self._forward(reader, writer, request, fault)
+        try:
+            if isinstance(fault, Duplicate):
+                body = await reader.readexactly(request.length)
+                await self._forward(_fed(body), None, request, None)
+                return await self._forward(_fed(body), writer, request, None)
+            return await self._forward(reader, writer, request, fault)
+        finally:
+            request.ended = time.monotonic()
 
     async def _forward(
         self,
@@ -243,6 +256,9 @@ class FaultProxy:
             left -= len(piece)
             if isinstance(fault, Slow):
                 await asyncio.sleep(len(piece) / fault.bytes_per_second)
+            request.sent += len(piece)
+            if self.keeps is not None and self.keeps.match(f"{request.method} {request.path}"):
+                request.body += piece
             try:
                 upstream.write(piece)
                 await upstream.drain()
@@ -277,6 +293,7 @@ class FaultProxy:
         if planned is not None and writer is not None:
             await self._interrupt(planned, writer)
             return False
+        request.status = int(head[9:12])
         return headers.get("connection", "").lower() != "close"
 
     async def _interrupt(self, fault: Cut | Truncate | Stall, writer: asyncio.StreamWriter) -> None:

@@ -11,7 +11,15 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 
 from growi_transfer.ledger.base import Ledger, Role
-from growi_transfer.protocol.errors import Superseded, TransferError, TransferOwned, code_of, is_retryable
+from growi_transfer.protocol.errors import (
+    DatabaseUnavailable,
+    StorageUnavailable,
+    Superseded,
+    TransferError,
+    TransferOwned,
+    code_of,
+    is_retryable,
+)
 from growi_transfer.protocol.machine import BEFORE_COMMIT, FINISHED, Event, State
 
 _log = structlog.get_logger(__name__)
@@ -19,6 +27,11 @@ LEASE = timedelta(seconds=30)
 """How long a process that has gone silent on another machine keeps a transfer from others."""
 _RENEW = 8.0
 _ASK_AGAIN = 1.0
+_OUTAGE = timedelta(minutes=10)
+"""How long a transfer waits for its own database: a machine that is started again is back by then."""
+_OUTAGE_PAUSE = 0.1
+_OUTAGES = 20
+"""Times that a transfer goes on by itself after such an outage; one that fails each time has another fault."""
 
 
 class Job(Protocol):
@@ -108,17 +121,35 @@ class Runner(Generic[J]):
             task.add_done_callback(lambda done: self._ended(transfer_id, done))
 
     async def _run_on(self, transfer_id: str, epoch: int | None) -> None:
-        """Run, and once more if that was asked for while the job was at its end."""
+        """Run, and once more if that was asked for while the job was at its end, or if our own database or storage was
+        away and is back."""
+        outages = 0
         while epoch is not None:
-            await self._run(transfer_id, epoch)
-            if transfer_id not in self._again:
+            outage = await self._run(transfer_id, epoch, give_up=outages == _OUTAGES)
+            outages += outage
+            if not outage and transfer_id not in self._again:
                 return
             self._again.discard(transfer_id)
+            if outage and not await self._is_back(transfer_id):
+                return
             with suppress(TransferError):
                 if await self._steps.state(transfer_id) not in (*FINISHED, State.PAUSED, State.FAILED):
                     epoch = await self._acquire(transfer_id)
                     continue
             return
+
+    async def _is_back(self, transfer_id: str) -> bool:
+        """Wait until our own database answers; False when it does not for long. Nothing can be noted meanwhile."""
+        deadline = self._clock() + _OUTAGE
+        pause = _OUTAGE_PAUSE
+        while self._clock() < deadline:
+            await self._sleep(pause)
+            pause = min(pause * 2, _ASK_AGAIN)
+            with suppress(TransferError):
+                await self._steps.state(transfer_id)
+                return True
+        _log.error("transfer_left_without_database", transfer=transfer_id)
+        return False
 
     async def _acquire(self, transfer_id: str) -> int | None:
         now = self._clock()
@@ -151,7 +182,8 @@ class Runner(Generic[J]):
         if task is not None:
             await asyncio.wait({task})
 
-    async def _run(self, transfer_id: str, epoch: int) -> None:
+    async def _run(self, transfer_id: str, epoch: int, *, give_up: bool) -> bool:
+        """Run the job once; whether it ended because our own database or storage is away (and nothing was noted)."""
         renewal: asyncio.Task[None] | None = None
         try:
             async with self._open_job(transfer_id, epoch) as job:
@@ -170,6 +202,9 @@ class Runner(Generic[J]):
                         raise Superseded() from None
                     raise
         except TransferError as error:
+            if isinstance(error, DatabaseUnavailable | StorageUnavailable) and not give_up:
+                _log.warning("transfer_waits", transfer=transfer_id, code=code_of(error), message=error.message)
+                return True
             await self._failed(transfer_id, error)
         except Exception as error:  # noqa: BLE001 (a fault of ours must not leave the transfer looking alive)
             _log.exception("transfer_failed_unexpectedly", transfer=transfer_id)
@@ -182,6 +217,7 @@ class Runner(Generic[J]):
                     await renewal
             with suppress(TransferError):
                 await self._ledger.release_lease(Role.PUSHER, transfer_id, self._owner)
+        return False
 
     async def _failed(self, transfer_id: str, error: TransferError) -> None:
         _log.warning("transfer_failed", transfer=transfer_id, code=code_of(error), message=error.message)
