@@ -65,6 +65,12 @@ class Wiki:
         path.parent.mkdir(parents=True)
         path.write_bytes(b"file")
 
+    def add_file(self, name: str, content: bytes) -> None:
+        with MongoClient[dict[str, Any]](self.uri) as client:
+            row = {"fileName": f"{name}.bin", "fileSize": len(content), "page": 1}
+            client[self.name]["attachments"].insert_one(row)
+        (self.folder / "uploads" / "attachment" / f"{name}.bin").write_bytes(content)
+
 
 @pytest.fixture
 def source(tmp_path: Path, mongo_uri: str, mongo_database_name: str) -> Wiki:
