@@ -238,6 +238,9 @@ class RecordingPusher:
     async def rollback(self, transfer_id: str) -> dict[str, Any]:
         return await self._note("rollback", transfer_id=transfer_id)
 
+    async def release(self, transfer_id: str) -> dict[str, Any]:
+        return await self._note("release", transfer_id=transfer_id)
+
     async def purge(self, transfer_id: str) -> dict[str, Any]:
         return await self._note("purge", transfer_id=transfer_id)
 

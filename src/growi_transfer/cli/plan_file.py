@@ -43,6 +43,9 @@ class PlanFile(BaseModel):
     exclude_paths: list[PagePattern] | None = None
     accept: list[str] | None = None
     commit: bool | None = None
+    follow: bool | None = None
+    freeze: bool | None = None
+    attachments_first: bool | None = None
     volumes: Annotated[int, Field(ge=1, le=64)] | None = None
     attachments: Annotated[int, Field(ge=1, le=64)] | None = None
     bandwidth: Rate | None = None
@@ -198,6 +201,11 @@ def _lines(report: Mapping[str, Any], options: PushOptions, destination: str) ->
     yield ""
     yield "# Whether to swap the data in when they are verified."
     yield f"commit = {str(options.commit).lower()}"
+    yield "# Go on catching up with the source until a commit is ordered; set this wiki's maintenance mode around it."
+    yield f"follow = {str(options.follow).lower()}"
+    yield f"freeze = {str(options.freeze).lower()}"
+    yield "# Send the files before the documents."
+    yield f"attachments_first = {str(options.attachments_first).lower()}"
     yield "# Requests in flight."
     yield f"volumes = {options.volumes}"
     yield f"attachments = {options.attachments}"

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from growi_transfer.cli.commit_order import how, orders_taken
 from growi_transfer.cli.follow import Following, error_shape
 from growi_transfer.cli.inputs import KEY_ON_COMMAND_LINE, parse_paths, parse_size, read_key
 from growi_transfer.cli.merge_options import merge_rules
@@ -23,7 +24,7 @@ from growi_transfer.cli.plan_file import (
     save_plan,
     write_plan,
 )
-from growi_transfer.cli.session import Pusher, Services, Session, session_of
+from growi_transfer.cli.session import Pusher, Services, Session, UsageFault, session_of
 from growi_transfer.protocol.errors import Blocked
 from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.transfer_key import parse_key
@@ -58,6 +59,15 @@ def push(
         bool | None,
         typer.Option("--commit/--no-commit", help="Swap the data in when they are verified.  [default: commit]"),
     ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on catching up with the source until a commit is ordered.")
+    ] = False,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="Set this wiki's maintenance mode for the last pass and the commit.")
+    ] = False,
+    attachments_first: Annotated[
+        bool, typer.Option("--attachments-first", help="Send the files before the documents, not at the same time.")
+    ] = False,
     exclude: Annotated[
         list[str] | None,
         typer.Option(
@@ -145,6 +155,7 @@ def push(
       growi-transfer push --exclude-path /trash --exclude-path '/user/*/drafts'
       growi-transfer push --no-commit      stop when verified, before the swap
       growi-transfer push --merge --plan   what a merge would have to resolve
+      growi-transfer push --follow --freeze    catch up until told to commit
       growi-transfer push --yes --json     for scripts; the last line tells all
     """
     session = session_of(context)
@@ -163,11 +174,16 @@ def push(
             "accept_all": yes,
             "deep": deep or None,
             "commit": commit,
+            "follow": follow or None,
+            "freeze": freeze or None,
+            "attachments_first": attachments_first or None,
             "patience": patience,
             "merge": merge_rules(merge, on_conflict or (), substitute, planned.merge if planned is not None else None),
         },
         planned,
     )
+    if options.follow and not options.commit:
+        raise UsageFault("--follow ends with a commit that is ordered; --no-commit does not go with it.")
     settings = session.settings()
     given = settings.transfer_key.get_secret_value() if settings.transfer_key else None
     key = read_key(source or [], given)
@@ -201,7 +217,14 @@ class _Push:
         if not self._output.json:
             self._output.note(f"transfer {transfer_id}")
         following = Following(self._services, self._output, commit=self._options.commit)
-        await following.to_the_end(transfer_id)
+        if not self._options.follow:
+            await following.to_the_end(transfer_id)
+            return
+        if not self._output.json:
+            for line in how(transfer_id):
+                self._output.note(line)
+        with orders_taken(self._output, lambda: self._pusher.commit(transfer_id)):
+            await following.to_the_end(transfer_id)
 
     def _check(self, report: Mapping[str, Any], *, plan: bool) -> None:
         """Show what the preflight found. Raises Blocked, for blockers and for warnings nobody accepts."""

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from growi_transfer.cli.output import Output, count, duration, size
 from growi_transfer.cli.plan import summary
 from growi_transfer.ledger.base import LogRow
-from growi_transfer.protocol.machine import RUNNING, State
+from growi_transfer.protocol.machine import FINISHED, RUNNING, State
 from growi_transfer.protocol.progress import Snapshot, eta_seconds, to_json
 
 LINE_SECONDS = 5.0
@@ -141,6 +141,15 @@ def one_line(snapshot: Snapshot) -> str:
     return ", ".join(parts)
 
 
+def _behind(lag: Mapping[str, Any]) -> Iterable[str]:
+    """How far the destination is behind, and whether a commit can be ordered."""
+    as_of = _moment(lag["as_of"]) if lag["as_of"] else "the last time two readings agreed"
+    yield f"equals       the source as of {as_of}" + (", and goes on following it" if lag["following"] else "")
+    if lag["documents"]:
+        yield f"differed     {count(lag['documents'])} documents, {size(lag['bytes'])} sent, in the last pass"
+    yield f"commit       {'possible now' if lag['commit_possible'] else 'not possible now: ' + str(lag['reason'])}"
+
+
 def details(shape: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterable[str]:
     """The lines of `transfers show`. `shape` is the public shape of a transfer."""
     documents, files, bytes_ = shape["documents"], shape["files"], shape["bytes"]
@@ -161,6 +170,8 @@ def details(shape: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterable[str]
             yield f"in flight    {name}: {lane['in_flight']} of at most {lane['limit']}{waiting}"
     if activity and activity["retries"]:
         yield f"tried again  {', '.join(f'{count(n)} x {code}' for code, n in sorted(activity['retries'].items()))}"
+    if shape.get("lag") and shape["state"] not in FINISHED:
+        yield from _behind(shape["lag"])
     if shape.get("created_at"):
         yield f"begun        {_moment(shape['created_at'])}"
     if shape.get("rollback_until"):

@@ -35,6 +35,7 @@ def last_line(
         **{name: _rounded(receipt.get(name)) for name in ("mongo_seconds", "attachment_seconds", "verify_seconds")},
         "verified": {name: verified.get(name) for name in ("collections", "indexes", "attachments", "mismatches")},
         "peak_rss_mib": {"pusher": peak.get("pusher", pusher_peak_rss_mib), "receiver": peak.get("receiver")},
+        "freeze_seconds": (facts.get("freeze") or {}).get("seconds"),
         "transfer_id": transfer_id,
         "state": snapshot.position.state.value if snapshot else State.CREATED.value,
     }
@@ -52,6 +53,9 @@ def summary(line: Mapping[str, Any], *, committed: bool) -> Iterable[str]:
             f"{count(verified[name])} {name}" for name in ("collections", "indexes", "attachments") if verified[name]
         )
         yield f"  read back    {', '.join(told)}: {count(verified['mismatches'])} mismatches"
+    if committed and line.get("freeze_seconds") is not None:
+        yield f"The source was frozen for {duration(line['freeze_seconds'])}, and stays in maintenance mode."
+        yield f"  to open it again, there: growi-transfer transfers release {line['transfer_id'][:8]}"
     if committed:
         yield "At the destination, in this order:"
         yield "  restart GROWI, which caches its settings"

@@ -162,6 +162,8 @@ def verify(
 def commit(context: typer.Context, transfer: Id, json: Json = False) -> None:
     """Swap in what was verified. The former data are kept for a rollback.
 
+    One that follows its source (`push --follow`) makes a last pass first.
+
     \b
     Examples:
       growi-transfer transfers commit 1f3a
@@ -196,7 +198,9 @@ def rollback(context: typer.Context, transfer: Id, yes: Yes = False, json: Json 
 
 
 def release(context: typer.Context, transfer: Id, json: Json = False) -> None:
-    """At the destination: end the maintenance mode that a commit leaves on.
+    """End the maintenance mode that a commit leaves on.
+
+    At the destination always; at the source when it was pushed with `--freeze`.
 
     \b
     Examples:
@@ -205,7 +209,8 @@ def release(context: typer.Context, transfer: Id, json: Json = False) -> None:
 
     async def action(session: Session, services: Services, row: TransferRow) -> dict[str, Any]:
         if row.role is not Role.RECEIVER:
-            raise StateConflict("This transfer goes elsewhere: release is for its destination.", role=row.role.value)
+            assert services.pusher is not None
+            return await services.pusher.release(row.id)
         return await _at_destination(session, services, row, "release_maintenance", {})
 
     _act(context, transfer, json, action)

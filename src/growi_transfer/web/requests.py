@@ -80,6 +80,9 @@ class Options(Shape):
     accept_all_warnings: bool = False
     deep: bool = False
     commit: bool = True
+    follow: bool = False
+    freeze: bool = False
+    attachments_first: bool = False
     patience_seconds: Annotated[float, Field(ge=0, le=86400)] = PushOptions().patience
 
 
@@ -136,6 +139,9 @@ class Push(Shape):
             accept_all=self.options.accept_all_warnings,
             deep=self.options.deep,
             commit=self.options.commit,
+            follow=self.options.follow,
+            freeze=self.options.freeze,
+            attachments_first=self.options.attachments_first,
             patience=self.options.patience_seconds,
         )
 

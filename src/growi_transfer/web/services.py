@@ -148,6 +148,9 @@ class PusherService(Protocol):
 
     async def rollback(self, transfer_id: str) -> dict[str, Any]: ...
 
+    async def release(self, transfer_id: str) -> dict[str, Any]:
+        """End the maintenance mode that a commit with `freeze` has left on here."""
+
     async def purge(self, transfer_id: str) -> dict[str, Any]: ...
 
     async def tune(

@@ -93,12 +93,14 @@ async def purge(request: Request) -> Response:
 
 
 async def release_maintenance(request: Request) -> Response:
-    """The destination's admin opens the wiki again after a commit."""
+    """The admin opens the wiki again after a commit: the destination, or a source that was frozen."""
     guard = guard_of(request)
     guard.admin(request)
     transfer_id = transfer_id_of(request)
     await json_body(request, Nothing)
-    await row_of(request, transfer_id, Role.RECEIVER)
+    row = await row_of(request, transfer_id)
+    if row.role is Role.PUSHER:
+        return JSONResponse(await guard.pusher().release(transfer_id))
     return JSONResponse(await guard.receiver().release_maintenance(transfer_id))
 
 

@@ -80,6 +80,22 @@ def test_the_key_from_standard_input(wiki: Wiki, monkeypatch: pytest.MonkeyPatch
     assert {arguments["key_string"] for _, arguments in wiki.pusher.calls} == {KEY}
 
 
+def test_one_that_follows_waits_for_an_order(
+    wiki: Wiki, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    type_in(monkeypatch, KEY)
+    wiki.pushes(*WAY)
+    assert wiki.run("push", "-", "--follow", "--freeze", "--attachments-first") == 0
+    options = wiki.pusher.calls[-1][1]["options"]
+    assert (options.follow, options.freeze, options.attachments_first, options.commit) == (True, True, True, True)
+    assert "transfers commit" in capsys.readouterr().err
+
+
+def test_following_without_a_commit_is_no_use(wiki: Wiki, monkeypatch: pytest.MonkeyPatch) -> None:
+    type_in(monkeypatch, KEY)
+    assert wiki.run("push", "-", "--follow", "--no-commit") == 2
+
+
 def test_the_key_from_the_environment(wiki: Wiki, monkeypatch: pytest.MonkeyPatch) -> None:
     type_in(monkeypatch, "")
     wiki.pushes(*WAY)
@@ -255,6 +271,7 @@ def test_the_last_line_of_a_script(wiki: Wiki, capsys: pytest.CaptureFixture[str
     assert last == {
         "ok": True,
         **{name: value for name, value in RECEIPT.items() if name != "peak_rss_mib"},
+        "freeze_seconds": None,
         "transfer_id": TRANSFER,
         "state": "completed",
     }

@@ -239,6 +239,7 @@ def test_the_shape_is_the_public_one() -> None:
         ],
         "warnings": [{"code": "w", "message": "careful", "details": {"n": 1}}, {"code": "v", "message": "plain"}],
         "activity": None,
+        "lag": None,
     }
 
 

@@ -41,6 +41,13 @@ function duration(seconds) {
   return parts.filter(([value]) => value > 0).slice(0, 2).map(([value, unit]) => `${value} ${unit}`).join(" ") || "0 s";
 }
 
+function behind(lag) {
+  if (!lag) return "";
+  const when = lag.as_of ? new Date(lag.as_of).toLocaleString() : "the last reading";
+  const differed = lag.documents ? `; ${number.format(lag.documents)} documents differed (${size(lag.bytes)})` : "";
+  return when + differed + (lag.following ? "; following" : "");
+}
+
 function words(text) {
   return text.replaceAll("_", " ");
 }
@@ -83,6 +90,8 @@ function fill(card, transfer) {
     skipped: number.format(transfer.files.skipped),
     ...activity(transfer.activity),
     kept: transfer.rollback_until ? day.format(new Date(transfer.rollback_until)) : "",
+    lag: behind(transfer.lag),
+    commit: transfer.lag ? (transfer.lag.commit_possible ? "possible now" : words(transfer.lag.reason)) : "",
   };
   const runs = transfer.activity && RUNNING.includes(transfer.state);
   for (const part of card.querySelectorAll("[data-part=activity]")) part.hidden = !runs;
@@ -102,6 +111,7 @@ function fill(card, transfer) {
     bar.max = Math.max(1, transfer[name].total);
     bar.value = Math.min(passed, bar.max);
   }
+  for (const part of card.querySelectorAll("[data-part=lag]")) part.hidden = !transfer.lag;
   fillSteps(card, transfer.state);
   fillWarnings(card, transfer.warnings);
   fillFailures(card, transfer.failures);
