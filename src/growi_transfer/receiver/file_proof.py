@@ -87,9 +87,10 @@ class FileProof:
                         missing = isinstance(digest, FileNotFound)
                         rotten[row.attachment_id] = FileNotFound.code if missing else DigestMismatch.code
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_READERS):
-                group.create_task(read())
+        ended = await asyncio.gather(*(read() for _ in range(_READERS)), return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error  # one of them, as it is: others are of the same storage
         return rotten
 
     async def _digests(self, rows: Sequence[FileRow]) -> list[bytes | TransferError]:

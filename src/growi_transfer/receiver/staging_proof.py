@@ -19,6 +19,7 @@ from growi_transfer.protocol.wire import RANGE_BYTES, REPORTED, CollectionProof
 from growi_transfer.receiver.importer import Importer
 
 _INDEX_BUILDS_AT_ONCE = 3
+_INDEX_DROPS_AT_ONCE = 8
 _NAMESPACE_MISSING = 26
 _BOUNDS_SHOWN = 20
 
@@ -80,14 +81,20 @@ class StagingProof:
         await asyncio.gather(*(build(row) for row in rows if row.staging))
 
     async def drop_indexes(self, transfer_id: str) -> None:
-        """Back to copying: a unique index would refuse documents that are about to be replaced."""
-        for row in await self._ledger.collections(Role.RECEIVER, transfer_id):
-            if row.staging and catalog.secondary_indexes(catalog.from_metadata(row.metadata)):
+        """Back to copying: a unique index would refuse documents that are about to be replaced. Indexes that should not
+        be there go too."""
+        gate = asyncio.Semaphore(_INDEX_DROPS_AT_ONCE)
+
+        async def drop(row: CollectionRow) -> None:
+            async with gate:
                 try:
                     await self._database.command({"dropIndexes": row.staging, "index": "*"})
                 except DatabaseRefused as error:
                     if error.details["code"] != _NAMESPACE_MISSING:
                         raise  # else it is made anew when it is declared, or found to differ
+
+        rows = await self._ledger.collections(Role.RECEIVER, transfer_id)
+        await asyncio.gather(*(drop(row) for row in rows if row.staging))
 
     async def compare(self, transfer_id: str, proofs: Sequence[CollectionProof]) -> list[Difference]:
         """Read all of staging back and compare it with what the source's last pass found."""
