@@ -37,6 +37,7 @@ from growi_transfer.protocol.receipt import Side, Signer
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.protocol.wire import RANGE_BYTES
 from growi_transfer.pusher.activity import measure
+from growi_transfer.pusher.adapt import ATTACHMENTS, VOLUMES, VOLUMES_BUDGET, Tuner
 from growi_transfer.pusher.address import AllowedDestinations
 from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.bandwidth import BandwidthLimiter
@@ -48,12 +49,15 @@ from growi_transfer.pusher.job import PushJob, setup_of
 from growi_transfer.pusher.link import Link
 from growi_transfer.pusher.options import options_of
 from growi_transfer.pusher.outage import DESTINATION_AWAY, SOURCE_AWAY, Outage
+from growi_transfer.pusher.outgoing import Outgoing
 from growi_transfer.pusher.peer import Peer, open_peer
 from growi_transfer.pusher.preflight import Preflight
 from growi_transfer.pusher.push import Push, Totals
 from growi_transfer.pusher.pusher import Pusher
 from growi_transfer.pusher.receipts import Receipts as SentReceipts
 from growi_transfer.pusher.retry import Retry
+from growi_transfer.pusher.sizes import sizes_for
+from growi_transfer.pusher.volumes import VolumeSender
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.commit import Committer
 from growi_transfer.receiver.endings import Endings
@@ -410,11 +414,24 @@ async def _push_job(
     row = await life.get(transfer_id)
     options, setup = options_of(row), setup_of(row)
     key = parts.files.key(transfer_id)
-    volumes, attachments = Gate(options.volumes), Gate(options.attachments)
+    volumes, attachments = Gate(1, VOLUMES_BUDGET), Gate(1)
+    tuners = Tuner(volumes, VOLUMES, options.volumes), Tuner(attachments, ATTACHMENTS, options.attachments)
+    sizes = sizes_for(row.facts.get("limits", {}))
     bandwidth = BandwidthLimiter(options.bandwidth)
     retry, source = _retries(parts.board, transfer_id, options.patience)
     async with peer_for(key or "", epoch, bandwidth) as peer:
         await _overtake(parts.ledger, peer, transfer_id, epoch)
+        send = VolumeSender(
+            transfer_id=transfer_id,
+            ledger=parts.ledger,
+            board=parts.board,
+            peer=peer,
+            retry=retry,
+            link=Link(options.deflate, lambda: volumes.in_flight, lambda: bandwidth.rate),
+            size=sizes.volume,
+            tuner=tuners[0],
+        )
+        outgoing = Outgoing(ledger=parts.ledger, transfer_id=transfer_id, gate=volumes, send=send, size=sizes.volume)
         push = Push(
             transfer_id=transfer_id,
             setup=setup,
@@ -425,15 +442,13 @@ async def _push_job(
             board=parts.board,
             peer=peer,
             retry=retry,
-            link=Link(options.deflate, lambda: volumes.in_flight, lambda: bandwidth.rate),
-            exporter=lambda declare, send: Exporter(
+            exporter=lambda declare: Exporter(
                 database=parts.database,
                 ledger=parts.ledger,
                 transfer_id=transfer_id,
                 excluded=setup.excluded_collections,
-                gate=volumes,
                 declare=declare,
-                send=send,
+                outgoing=outgoing,
                 range_bytes=RANGE_BYTES,
                 note=lambda noted: parts.board.apply(Role.PUSHER, transfer_id, noted),
             ),
@@ -458,7 +473,7 @@ async def _push_job(
             measure(parts.board, transfer_id, volumes, attachments, retry.by_kind, asyncio.sleep)
         )
         try:
-            yield PushJob(push, volumes, attachments, bandwidth, source=source, look=lambda: life.get(transfer_id))
+            yield PushJob(push, *tuners, bandwidth, source=source, look=lambda: life.get(transfer_id))
         finally:
             measuring.cancel()
             await asyncio.gather(measuring, return_exceptions=True)

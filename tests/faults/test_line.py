@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import bson
 import pytest
-from tests.fakes.fault_proxy import FaultProxy
+from tests.fakes.fault_proxy import Answer, FaultProxy
 from tests.pair.instances import Pair, open_pair
 
 from growi_transfer.ledger.base import Role, TransferRow
@@ -100,4 +100,40 @@ async def test_a_destination_that_is_deployed_anew(pair: Pair, monkeypatch: pyte
         assert row.position.state is State.COMPLETED, codes(row)
         assert "destination_away" not in warnings(pair, transfer_id)
         assert row.facts["progress"]["activity"]["retries"]["peer_unavailable"] > 0
+    assert is_identical(pair)
+
+
+async def test_a_proxy_with_a_small_limit_for_bodies(pair: Pair) -> None:
+    """As nginx has it without a setting: 1 MiB. Here it is less, and everything has to be cut anew."""
+    fill(pair)
+    pair.source.database.create_collection("log", capped=True, size=4 << 20)
+    pair.source.insert_raw("log", [bson.encode({"_id": number, "line": "y" * 30_000}) for number in range(40)])
+    async with proxied(pair) as proxy:
+        refused = proxy.plan(Answer(413, early=True), on=VOLUMES, over=300_000, times=None)
+        row = await pair.push(deflate=False)
+        assert row.position.state is State.COMPLETED, codes(row)
+        assert max(one.length for one in proxy.requests if one.fault is None and "/volumes/" in one.path) <= 300_000
+        assert refused.hits < 40, "what is known to be too large is not sent again"
+    assert is_identical(pair)
+    assert pair.destination.documents("log", natural=True) == pair.source.documents("log", natural=True)
+
+
+async def test_a_document_that_is_larger_than_a_proxy_takes(pair: Pair) -> None:
+    fill(pair)
+    async with proxied(pair) as proxy:
+        proxy.plan(Answer(413), on=VOLUMES, over=30_000, times=None)
+        row = await pair.push(deflate=False)
+    assert row.position.state is State.FAILED
+    error = row.facts["error"]
+    assert error["code"] == "body_too_large"
+    assert "pages" in error["message"]
+    assert "client_max_body_size" in error["message"]
+
+
+async def test_a_range_that_always_takes_too_long(pair: Pair) -> None:
+    fill(pair)
+    async with proxied(pair) as proxy:
+        proxy.plan(Answer(504), on=VOLUMES, over=1_200_000, times=None)
+        row = await pair.push(deflate=False)
+        assert row.position.state is State.COMPLETED, codes(row)
     assert is_identical(pair)

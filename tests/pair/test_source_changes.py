@@ -17,7 +17,7 @@ from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.wire import PutTransfer
 from growi_transfer.pusher.attachments import AttachmentSender, Look
 from growi_transfer.pusher.peer import Peer
-from growi_transfer.pusher.push import Push
+from growi_transfer.pusher.volumes import VolumeSender
 
 Step = Callable[[], None]
 
@@ -30,15 +30,15 @@ def during_copy(monkeypatch: pytest.MonkeyPatch, *steps: Step) -> list[int]:
     """Run each step once, the n-th after the n-th volume of the copy was sent."""
     left = list(steps)
     sent: list[int] = []
-    original = Push._send
+    original = VolumeSender.__call__
 
-    async def send(self: Push, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> None:
+    async def send(self: VolumeSender, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> None:
         await original(self, row, one, raw, before)
         sent.append(one.number)
         if left:
             left.pop(0)()
 
-    monkeypatch.setattr(Push, "_send", send)
+    monkeypatch.setattr(VolumeSender, "__call__", send)
     return sent
 
 

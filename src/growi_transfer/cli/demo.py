@@ -22,10 +22,8 @@ from growi_transfer.demo.servers import Pair, open_pair
 from growi_transfer.demo.wiki import WikiSize
 from growi_transfer.protocol.errors import VerificationFailed
 from growi_transfer.protocol.progress import from_json
-from growi_transfer.pusher.options import PushOptions
 
 _SIZE = WikiSize()
-_OPTIONS = PushOptions()
 
 
 def demo(
@@ -43,11 +41,27 @@ def demo(
     ] = _SIZE.body_size,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed makes the same wiki.")] = _SIZE.seed,
     volumes: Annotated[
-        int, typer.Option("--volumes", metavar="N", min=1, max=32, help="Database volumes in flight.")
-    ] = _OPTIONS.volumes,
+        int | None,
+        typer.Option(
+            "--volumes",
+            metavar="N",
+            min=1,
+            max=32,
+            help="Database volumes in flight; left out, the number adapts.",
+            show_default=False,
+        ),
+    ] = None,
     parallel: Annotated[
-        int, typer.Option("--parallel-attachments", metavar="N", min=1, max=64, help="Attachment requests in flight.")
-    ] = _OPTIONS.attachments,
+        int | None,
+        typer.Option(
+            "--parallel-attachments",
+            metavar="N",
+            min=1,
+            max=64,
+            help="Attachment requests in flight; left out, the number adapts.",
+            show_default=False,
+        ),
+    ] = None,
     work_dir: Annotated[
         Path | None,
         typer.Option("--work-dir", metavar="FOLDER", help="Where to work.", show_default="a temporary folder"),
@@ -86,7 +100,9 @@ def demo(
         raise VerificationFailed(f"{count(comparison.mismatch_count)} differences between the two wikis.")
 
 
-def _move(pair: Pair, wiki: WikiSize, output: Output, damage: str | None, parallelism: Mapping[str, int]) -> Comparison:
+def _move(
+    pair: Pair, wiki: WikiSize, output: Output, damage: str | None, parallelism: Mapping[str, int | None]
+) -> Comparison:
     began = time.monotonic()
     _say(output, "Generating a wiki ...")
     counts, former = fill(pair, wiki)

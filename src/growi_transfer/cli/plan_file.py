@@ -206,9 +206,9 @@ def _lines(report: Mapping[str, Any], options: PushOptions, destination: str) ->
     yield f"freeze = {str(options.freeze).lower()}"
     yield "# Send the files before the documents."
     yield f"attachments_first = {str(options.attachments_first).lower()}"
-    yield "# Requests in flight."
-    yield f"volumes = {options.volumes}"
-    yield f"attachments = {options.attachments}"
+    yield "# Requests in flight. Left out, a number adapts to the line."
+    yield f"volumes = {options.volumes}" if options.volumes else "# volumes = 3"
+    yield f"attachments = {options.attachments}" if options.attachments else "# attachments = 4"
     yield "# At most so many bytes per second: 500K, 20M."
     yield f"bandwidth = {options.bandwidth}" if options.bandwidth else '# bandwidth = "20M"'
     yield "# Seconds for which either side may be away before the transfer stops."

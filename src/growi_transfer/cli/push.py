@@ -107,7 +107,12 @@ def push(
     volumes: Annotated[
         int | None,
         typer.Option(
-            "--volumes", metavar="N", min=1, max=64, help=f"Database volumes in flight.  [default: {_USUAL.volumes}]"
+            "--volumes",
+            metavar="N",
+            min=1,
+            max=64,
+            help="Database volumes in flight; left out, the number adapts.",
+            show_default=False,
         ),
     ] = None,
     attachments: Annotated[
@@ -117,7 +122,8 @@ def push(
             metavar="N",
             min=1,
             max=64,
-            help=f"Attachment requests in flight.  [default: {_USUAL.attachments}]",
+            help="Attachment requests in flight; left out, the number adapts.",
+            show_default=False,
         ),
     ] = None,
     bandwidth: Annotated[

@@ -102,14 +102,12 @@ def tune(
     context: typer.Context,
     transfer: Id,
     volumes: Annotated[
-        int | None,
-        typer.Option("--volumes", metavar="N", min=1, max=32, help="Database volumes in flight.", show_default=False),
+        str | None,
+        typer.Option("--volumes", metavar="N", help="Database volumes in flight; or auto.", show_default=False),
     ] = None,
     attachments: Annotated[
-        int | None,
-        typer.Option(
-            "--attachments", metavar="N", min=1, max=64, help="Attachment requests in flight.", show_default=False
-        ),
+        str | None,
+        typer.Option("--attachments", metavar="N", help="Attachment requests in flight; or auto.", show_default=False),
     ] = None,
     bandwidth: Annotated[
         str | None,
@@ -122,14 +120,15 @@ def tune(
     \b
     Examples:
       growi-transfer transfers tune 1f3a --volumes 6
+      growi-transfer transfers tune 1f3a --volumes auto    adapt it to the line
       growi-transfer transfers tune 1f3a --bandwidth 5M
       growi-transfer transfers tune 1f3a --bandwidth none
     """
     changes: dict[str, Any] = {}
     if volumes is not None:
-        changes["volumes"] = volumes
+        changes["volumes"] = _number("--volumes", volumes, 32)
     if attachments is not None:
-        changes["attachments"] = attachments
+        changes["attachments"] = _number("--attachments", attachments, 64)
     if bandwidth is not None:
         changes["bandwidth"] = None if bandwidth.lower() == "none" else parse_size(bandwidth)
     if not changes:
@@ -138,9 +137,19 @@ def tune(
     def told(row: TransferRow, _: dict[str, Any]) -> str:
         rate = changes.get("bandwidth")
         shown = {**changes, **({"bandwidth": f"{size(rate)}/s" if rate else "none"} if "bandwidth" in changes else {})}
-        return f"{row.id[:12]}: {', '.join(f'{name} {value}' for name, value in shown.items())}."
+        words = (f"{name} {'auto' if value is None else value}" for name, value in shown.items())
+        return f"{row.id[:12]}: {', '.join(words)}."
 
     _act(context, transfer, json, _at_source("tune", **changes), told)
+
+
+def _number(option: str, text: str, most: int) -> int | None:
+    """How many requests in flight; None adapts. Raises UsageFault."""
+    if text.lower() == "auto":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= most):
+        raise UsageFault(f"{option} is a number from 1 to {most}, or auto.")
+    return int(text)
 
 
 def verify(

@@ -7,7 +7,7 @@ type only. `_id`s are never compared in Python: their order is the server's, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, TypeAlias
@@ -45,6 +45,22 @@ class RawRange:
     def digest(self, *, ordered: bool = False) -> _Bytes:
         """Digest of the documents; call it in a thread."""
         return ordered_digest(self.documents) if ordered else set_digest(self.documents)
+
+    def halves(self, *, ordered: bool = False) -> tuple[RawRange, RawRange]:
+        """The same documents as two ranges that follow one another, of about equal size; there must be two. Those of
+        an `ordered` one have no bounds."""
+        at = size = 0
+        for document in self.documents:
+            if at and size + len(document) > self.bytes // 2:
+                break
+            at += 1
+            size += len(document)
+        first, second = self.documents[:at], self.documents[at:]
+        bound = None if ordered else id_document(second[0])
+        return (
+            RawRange(self.minimum, bound, first, size, self.normalised),
+            RawRange(bound, self.maximum, second, self.bytes - size),
+        )
 
 
 def batch_documents(documents: int, size: int) -> int:
@@ -104,13 +120,19 @@ async def cut(
     per_batch: int,
     snapshot: Snapshot | None = None,
     natural: bool = False,
-    target: int = RANGE_BYTES,
+    target: int | Callable[[], int] = RANGE_BYTES,
+    counts: Iterable[int] = (),
 ) -> AsyncGenerator[RawRange, None]:
     """Cut everything between two bounds into ranges of about `target` bytes that follow one another without a gap.
 
     The first range begins at `minimum`, the last one ends at `maximum`; there is at least one, even if it is empty.
-    A document larger than `target` makes a range of its own or ends one. With `natural` the ranges have no bounds.
+    A document larger than `target` makes a range of its own or ends one. `target` may be a function, which is asked
+    again for each range. With `natural` the ranges have no bounds, and the first ones have `counts` documents.
     """
+    wanted = target if callable(target) else lambda: target
+    known = iter(counts)
+    count = next(known, 0)
+    most = wanted()
     documents: list[bytes | memoryview] = []
     size = normalised = 0
     low = minimum
@@ -119,10 +141,12 @@ async def cut(
     ):
         found, moved = (batch, 0) if natural else await asyncio.to_thread(_id_first, batch)
         for document in found:
-            if documents and size + len(document) > target:
+            full = len(documents) == count if count else size + len(document) > most
+            if documents and full:
                 high = None if natural else id_document(document)
                 yield RawRange(low, high, documents, size, normalised)
                 documents, size, normalised, low = [], 0, 0, high
+                count, most = next(known, 0), wanted()
             documents.append(document)
             size += len(document)
         normalised += moved

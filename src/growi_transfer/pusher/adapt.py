@@ -9,6 +9,12 @@ from growi_transfer.pusher.gate import Gate
 
 MOST = 16
 """Requests of one kind in flight, unless the operator says otherwise."""
+VOLUMES = 3
+"""Database volumes in flight at first: the best number on the loopback with two cores, and enough to begin with."""
+ATTACHMENTS = 4
+"""The same for requests with attachments."""
+VOLUMES_BUDGET = 48 << 20
+"""Bytes of volumes in flight, however many they are."""
 _GAIN = 1.05
 """How much faster one more has to make it: the 16th of 16 makes it a fifteenth faster."""
 _HOLD_MOST = 16

@@ -11,8 +11,9 @@ followed. Where the source has no snapshots, two equal passes do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import count, takewhile
 
 from bson.timestamp import Timestamp
 
@@ -27,27 +28,14 @@ from growi_transfer.protocol.names import is_operating_state
 from growi_transfer.protocol.progress import Noted
 from growi_transfer.protocol.wire import CollectionProof
 from growi_transfer.pusher.catalogue import Catalogue, partition, per_batch
-from growi_transfer.pusher.gate import Gate
+from growi_transfer.pusher.outgoing import Outgoing, RangeRestart, is_stored
 from growi_transfer.pusher.reading import Pass, Reading
 
 Declare = Callable[[Sequence[CollectionRow]], Awaitable[None]]
-Send = Callable[[CollectionRow, RangeRow, RawRange, RangeRow], Awaitable[None]]
-"""Sends one range and notes in the ledger that it is stored; the last argument is the row before. Raises RangeRestart
-when the collection must begin again."""
-
 _INTERRUPTIONS = 20
 """One after the other with nothing gained in between; a capped collection is begun anew after each."""
 _CATALOGUE_TRIES = 5
 """To find a moment at which no collection is being made, dropped or altered."""
-
-
-class RangeRestart(Exception):
-    """What the destination holds of a collection does not fit; it has to be sent from the beginning."""
-
-
-def is_stored(row: RangeRow) -> bool:
-    """Whether the destination has acknowledged what the row says."""
-    return row.state in (ItemState.STORED, ItemState.VERIFIED)
 
 
 class Exporter:
@@ -60,9 +48,8 @@ class Exporter:
         ledger: Ledger,
         transfer_id: str,
         excluded: Sequence[str],
-        gate: Gate,
         declare: Declare,
-        send: Send,
+        outgoing: Outgoing,
         range_bytes: int,
         note: Callable[[Noted], None],
     ) -> None:
@@ -70,9 +57,8 @@ class Exporter:
         self._ledger = ledger
         self._transfer_id = transfer_id
         self._excluded = tuple(excluded)
-        self._gate = gate
         self._declare = declare
-        self._send = send
+        self._outgoing = outgoing
         self._range_bytes = range_bytes
         self._note = note
         self._catalogue = Catalogue(ledger, transfer_id)
@@ -195,31 +181,30 @@ class Exporter:
         held = [held async for held in self._ledger.ranges(Role.PUSHER, self._transfer_id, row.number)]
         touched = await self._touched(row, held, changed)
         marker = result.reading.marker
-        number = max((one.number for one in held), default=-1) + 1
+        numbers = count(max((one.number for one in held), default=-1) + 1)
         for one in held:
             # What was in flight at a crash goes one by one: the destination may still have the former, wider range
             # under one of these numbers, and storing that one clears what it covered.
             if not is_stored(one):
-                number = await self._compare(row, one, number, snapshot, result, None)
+                await self._compare(row, one, numbers, snapshot, result, None)
         if not any(one.maximum is None for one in held):
             # Bounds chain through the rows; numbers do not say an order, because a range that grew was split.
             begun = {one.minimum for one in held}
             frontier = next((one.maximum for one in held if one.maximum not in begun), None)
-            async for raw in self._cut(row, frontier, None, snapshot):
+            async for raw in self._cut(row, frontier, None, snapshot, self._outgoing.wanted):
                 if row.number in result.restarted:
                     return
-                fresh = self._row(row, number, raw)
-                if raw.maximum is None and not raw.documents and number == 0:
+                fresh = self._outgoing.row(row, next(numbers), raw)
+                if raw.maximum is None and not raw.documents and fresh.number == 0:
                     # An empty collection: nothing to send, but the range is known and will be read again.
                     await self._ledger.put_ranges([replace(fresh, state=ItemState.STORED, marker=marker)])
                     break
                 await self._ledger.put_ranges([fresh])
-                await self._dispatch(row, fresh, raw, result, group)
-                number += 1
+                await self._outgoing.dispatch(row, fresh, raw, result, numbers, group)
         for one in held:
             # What this pass has looked at before it was interrupted need not be looked at again.
             if is_stored(one) and one.marker != marker and (touched is None or one.number in touched):
-                number = await self._compare(row, one, number, snapshot, result, group)
+                await self._compare(row, one, numbers, snapshot, result, group)
 
     async def _touched(
         self, row: CollectionRow, held: Sequence[RangeRow], changed: set[bytes] | None
@@ -237,28 +222,23 @@ class Exporter:
         self,
         row: CollectionRow,
         one: RangeRow,
-        number: int,
+        numbers: Iterator[int],
         snapshot: Snapshot | None,
         result: Pass,
         group: asyncio.TaskGroup | None,
-    ) -> int:
-        """Read a known range again; the next free number. A range that has grown is split, a piece at a time."""
-        pieces = self._cut(row, one.minimum, one.maximum, snapshot, slack=2)
+    ) -> None:
+        """Read a known range again. A range that has grown is split, a piece at a time."""
+        # However small ranges are cut now, one that is stored stays as it is.
+        pieces = self._cut(row, one.minimum, one.maximum, snapshot, 2 * self._range_bytes)
         piece = await anext(pieces)
         while (following := await anext(pieces, None)) is not None:
-            # At every moment the rows cover all that the former range covered.
-            rest = self._row(row, number, replace(following, maximum=one.maximum))
-            number += 1
-            part = replace(one, maximum=piece.maximum, state=ItemState.PENDING)
-            await self._ledger.put_ranges([part, rest])
-            # Storing a part clears its whole former range at the destination, so what follows has to wait for it.
-            await self._settle(row, part, piece, result)
+            rest = self._outgoing.row(row, next(numbers), replace(following, maximum=one.maximum))
+            await self._outgoing.settle_part(row, one, piece, rest, result, numbers)
             one, piece = rest, following
         if group is None:
-            await self._settle(row, one, piece, result)
+            await self._outgoing.settle(row, one, piece, result, numbers)
         else:
-            await self._dispatch(row, one, piece, result, group)
-        return number
+            await self._outgoing.dispatch(row, one, piece, result, numbers, group)
 
     def _cut(
         self,
@@ -266,7 +246,7 @@ class Exporter:
         minimum: bytes | None,
         maximum: bytes | None,
         snapshot: Snapshot | None,
-        slack: int = 1,
+        target: int | Callable[[], int],
     ) -> AsyncGenerator[RawRange, None]:
         return cut(
             self._database,
@@ -275,68 +255,29 @@ class Exporter:
             maximum,
             per_batch=per_batch(row),
             snapshot=snapshot,
-            target=self._range_bytes * slack,
+            target=target,
         )
-
-    def _row(self, row: CollectionRow, number: int, raw: RawRange) -> RangeRow:
-        return RangeRow(
-            role=Role.PUSHER,
-            transfer_id=self._transfer_id,
-            collection=row.number,
-            number=number,
-            minimum=raw.minimum,
-            maximum=raw.maximum,
-            documents=0,
-            bytes=0,
-            digest=b"",
-            state=ItemState.PENDING,
-        )
-
-    async def _dispatch(
-        self, row: CollectionRow, one: RangeRow, raw: RawRange, result: Pass, group: asyncio.TaskGroup
-    ) -> None:
-        """Settle a range in the background as soon as there is a place; reading waits meanwhile."""
-        await self._gate.acquire()
-
-        async def settle() -> None:
-            try:
-                await self._settle(row, one, raw, result)
-            except RangeRestart:
-                result.restarted.add(row.number)
-            finally:
-                self._gate.release()
-
-        try:
-            group.create_task(settle())
-        except BaseException:
-            self._gate.release()
-            raise
-
-    async def _settle(self, row: CollectionRow, one: RangeRow, raw: RawRange, result: Pass) -> None:
-        digest = await asyncio.to_thread(raw.digest, ordered=row.kind == "capped")
-        seen = replace(one, documents=len(raw.documents), bytes=raw.bytes, digest=digest)
-        seen = replace(seen, marker=result.reading.marker)
-        result.settled += 1
-        if is_stored(one) and (one.digest, one.documents) == (digest, seen.documents):
-            await self._ledger.put_ranges([seen])
-            return
-        result.sent += 1
-        result.documents += seen.documents
-        result.bytes += seen.bytes
-        await self._send(row, replace(seen, state=ItemState.PENDING), raw, one)
 
     # capped collections: natural order, no snapshots, volumes one after another
 
     async def _read_capped(self, row: CollectionRow, result: Pass) -> None:
         held = [held async for held in self._ledger.ranges(Role.PUSHER, self._transfer_id, row.number)]
-        number = 0
+        # Cut as before, whatever the sizes are now: volumes of a capped collection are told by what is in them.
+        counts = [one.documents for one in takewhile(is_stored, held)]
+        numbers = count()
         equal = True
         async for raw in cut(
-            self._database, row.name, per_batch=per_batch(row), natural=True, target=self._range_bytes
+            self._database,
+            row.name,
+            per_batch=per_batch(row),
+            natural=True,
+            target=self._outgoing.wanted,
+            counts=counts,
         ):
-            one = held[number] if number < len(held) else self._row(row, number, raw)
+            number = next(numbers)
+            one = held[number] if number < len(held) else self._outgoing.row(row, number, raw)
             if not raw.documents and not held:
-                break
+                return
             if equal:
                 digest = await asyncio.to_thread(raw.digest, ordered=True)
                 equal = is_stored(one) and one.digest == digest
@@ -344,10 +285,9 @@ class Exporter:
                     # What follows a difference has moved: the whole collection goes again.
                     raise RangeRestart
             result.capped_sent -= result.sent
-            await self._settle(row, one, raw, result)
+            await self._outgoing.settle(row, one, raw, result, numbers)
             result.capped_sent += result.sent
-            number += 1
-        if number < len(held):
+        if next(numbers) < len(held):
             raise RangeRestart
 
     # proof

@@ -12,8 +12,8 @@ import orjson
 from growi_transfer.ledger.base import TransferRow
 from growi_transfer.protocol.errors import DatabaseUnavailable
 from growi_transfer.protocol.wire import SetUp
+from growi_transfer.pusher.adapt import Tuner
 from growi_transfer.pusher.bandwidth import BandwidthLimiter
-from growi_transfer.pusher.gate import Gate
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.pusher.retry import Retry
 
@@ -28,7 +28,7 @@ class Run(Protocol):
 
 
 class PushJob:
-    """A `Push` with its gates and its bandwidth limiter.
+    """A `Push` with its numbers of requests in flight and its bandwidth limiter.
 
     `source` is asked for patience when the source's own database (which the ledger lives in too) goes away; `look`
     raises DatabaseUnavailable while it is.
@@ -37,8 +37,8 @@ class PushJob:
     def __init__(
         self,
         push: Run,
-        volumes: Gate,
-        attachments: Gate,
+        volumes: Tuner,
+        attachments: Tuner,
         bandwidth: BandwidthLimiter,
         *,
         source: Retry,
@@ -83,8 +83,8 @@ class PushJob:
 
     def tune(self, options: PushOptions) -> None:
         """Take over new numbers of requests in flight and a new bandwidth, now."""
-        self._volumes.limit = options.volumes
-        self._attachments.limit = options.attachments
+        self._volumes.fix(options.volumes)
+        self._attachments.fix(options.attachments)
         self._bandwidth.set_rate(options.bandwidth)
 
 

@@ -14,10 +14,10 @@ from growi_transfer.protocol.wire import MergeRules
 class PushOptions:
     """How a transfer runs. `volumes`, `attachments` and `bandwidth` may change while it runs; the rest may not."""
 
-    volumes: int = 3
-    """Database volumes in flight."""
-    attachments: int = 4
-    """Attachment requests in flight."""
+    volumes: int | None = None
+    """Database volumes in flight; None adapts the number to the line."""
+    attachments: int | None = None
+    """Attachment requests in flight; None adapts the number to the line."""
     bandwidth: int | None = None
     """Bytes per second over the line; None is as fast as it goes."""
     deflate: bool | None = None

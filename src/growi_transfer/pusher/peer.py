@@ -394,7 +394,7 @@ def _no_answer(error: Exception, origin: str) -> TransferError:
         return PeerUnavailable(f"No secure connection to {origin} could be made.", reason=kind)
     if isinstance(error, aiohttp.ClientConnectorError):
         why = error.os_error.strerror or kind
-        return PeerUnavailable(f"{origin} cannot be reached: {why}.", reason=kind)
+        return PeerUnavailable(f"{origin} cannot be reached: {why}.", reason=kind, reached=False)
     if isinstance(error, aiohttp.ClientResponseError):
         return PeerUnavailable(f"{origin} does not answer in HTTP.", reason=kind)
     return PeerUnavailable(f"The connection to {origin} was cut.", reason=kind)

@@ -10,20 +10,18 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
-from growi_transfer.archive.volume import pack
-from growi_transfer.ledger.base import CollectionRow, ItemState, Ledger, RangeRow, Role
+from growi_transfer.ledger.base import CollectionRow, ItemState, Ledger, Role
 from growi_transfer.ledger.base import Totals as Sum
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import Life
 from growi_transfer.ledger.process import peak_rss_mib
 from growi_transfer.ledger.retention import moment_text
 from growi_transfer.mongo.collections import from_metadata
-from growi_transfer.mongo.ranges import RawRange
 from growi_transfer.protocol.errors import (
     AttachmentsIncomplete,
     PeerRefused,
@@ -33,16 +31,14 @@ from growi_transfer.protocol.errors import (
     code_of,
 )
 from growi_transfer.protocol.machine import Event, State
-from growi_transfer.protocol.progress import DocumentsStored, Noted, Notice, Planned, WarningRaised
+from growi_transfer.protocol.progress import Noted, Notice, Planned, WarningRaised
 from growi_transfer.protocol.wire import PutTransfer, SetUp, Verify
 from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.catalogue import to_wire
-from growi_transfer.pusher.exporter import Exporter, RangeRestart, is_stored
+from growi_transfer.pusher.exporter import Exporter
 from growi_transfer.pusher.following import Following
 from growi_transfer.pusher.freeze import Freeze
 from growi_transfer.pusher.lag import LagTeller
-from growi_transfer.pusher.link import Link
-from growi_transfer.pusher.manifest import manifest_of
 from growi_transfer.pusher.options import PushOptions, options_of
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.receipts import Receipts
@@ -81,8 +77,7 @@ class Push:
         board: ProgressBoard,
         peer: Peer,
         retry: Retry,
-        link: Link,
-        exporter: Callable[[Any, Any], Exporter],
+        exporter: Callable[[Any], Exporter],
         sender: AttachmentSender,
         totals: Totals,
         marker: Callable[[], str],
@@ -98,8 +93,7 @@ class Push:
         self._board = board
         self._peer = peer
         self._retry = retry
-        self._link = link
-        self._exporter = exporter(self._declare, self._send)
+        self._exporter = exporter(self._declare)
         self._sender = sender
         self._totals = totals
         self._is_replica_set = is_replica_set
@@ -231,27 +225,6 @@ class Push:
                 bytes=sum(collection.bytes for collection in body.collections) + self._totals.file_bytes,
                 files=self._totals.files + self._totals.skipped,
             ),
-        )
-
-    async def _send(self, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> None:
-        manifest = manifest_of(row, one)
-        pieces = await asyncio.to_thread(pack, manifest, raw.documents, deflate=self._link.deflate)
-        raw.documents.clear()
-        size = sum(map(len, pieces))
-        started = time.monotonic()
-        try:
-            answer = await self._retry(lambda: self._peer.put_volume(self._id, row.name, one.number, pieces))
-        except PeerRefused as error:
-            if error.peer_code in ("range_mismatch", "collection_not_found"):
-                _log.info("collection_restarted", transfer=self._id, collection=row.name, code=error.peer_code)
-                raise RangeRestart from None
-            raise
-        self._link.note(size, time.monotonic() - started - float(answer.get("seconds", 0)))
-        # The ledger first: what is shown as done must still be done after a crash.
-        await self._ledger.put_ranges([replace(one, state=ItemState.STORED, tries=one.tries + 1)])
-        held = before if is_stored(before) else replace(before, documents=0, bytes=0)
-        self._board.apply(
-            Role.PUSHER, self._id, DocumentsStored(one.documents - held.documents, one.bytes - held.bytes, size)
         )
 
     # proof and commit

@@ -139,6 +139,7 @@ class Pusher(Steering):
                 facts={
                     "options": asdict(options),
                     "totals": report.totals(),
+                    "limits": dict(report.destination.transfer.limits) if report.destination.transfer else {},
                     "plan": report.plan(),
                     "warnings": [finding.to_json() for finding in report.judgement.warnings],
                     "accepted_warnings": self._accepted(report.judgement.to_json()["warnings"], (), options),

@@ -149,17 +149,18 @@ class Steering:
         self,
         transfer_id: str,
         *,
-        volumes: int | None = None,
-        attachments: int | None = None,
+        volumes: int | Literal["unchanged"] | None = "unchanged",
+        attachments: int | Literal["unchanged"] | None = "unchanged",
         bandwidth: int | Literal["unchanged"] | None = "unchanged",
     ) -> dict[str, Any]:
-        """Change the numbers of requests in flight and the bandwidth, now if the transfer runs, and for later."""
+        """Change the numbers of requests in flight (None: they adapt) and the bandwidth, now if the transfer runs, and
+        for later."""
         row = await self._life.get(transfer_id)
         options = options_of(row)
         options = replace(
             options,
-            volumes=options.volumes if volumes is None else volumes,
-            attachments=options.attachments if attachments is None else attachments,
+            volumes=options.volumes if volumes == "unchanged" else volumes,
+            attachments=options.attachments if attachments == "unchanged" else attachments,
             bandwidth=options.bandwidth if bandwidth == "unchanged" else bandwidth,
         )
         await self._life.note(transfer_id, {"options": asdict(options)})

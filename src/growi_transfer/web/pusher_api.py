@@ -49,8 +49,8 @@ async def tune(request: Request) -> Response:
     limit = wanted.bandwidth_bytes_per_second
     answer = await pusher.tune(
         transfer_id,
-        volumes=wanted.parallelism.volumes,
-        attachments=wanted.parallelism.attachments,
+        volumes=wanted.parallelism.change("volumes"),
+        attachments=wanted.parallelism.change("attachments"),
         bandwidth=limit if "bandwidth_bytes_per_second" in wanted.model_fields_set else "unchanged",
     )
     return JSONResponse(answer)

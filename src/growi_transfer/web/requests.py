@@ -6,10 +6,10 @@ The shapes between two instances are in `protocol.wire`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -63,9 +63,21 @@ class GenerateKey(Shape):
             raise SiteUrlInvalid()
 
 
+def _auto(value: Any) -> Any:
+    return None if value == "auto" else value
+
+
 class Parallelism(Shape):
-    volumes: Volumes | None = None
-    attachments: Attachments | None = None
+    """Requests in flight. Null and `auto`: the number adapts to the line."""
+
+    volumes: Annotated[Volumes | None, BeforeValidator(_auto)] = None
+    attachments: Annotated[Attachments | None, BeforeValidator(_auto)] = None
+
+    def change(self, name: Literal["volumes", "attachments"]) -> int | Literal["unchanged"] | None:
+        """What a number becomes; one that is left out stays as it is."""
+        if name not in self.model_fields_set:
+            return "unchanged"
+        return self.volumes if name == "volumes" else self.attachments
 
 
 class Options(Shape):
@@ -127,10 +139,9 @@ class Push(Shape):
         excluded = set(self.options.exclude_collections)
         if self.collections is not None:
             excluded.update(set(transferable) - set(self.collections))
-        usual = PushOptions()
         return PushOptions(
-            volumes=self.options.parallelism.volumes or usual.volumes,
-            attachments=self.options.parallelism.attachments or usual.attachments,
+            volumes=self.options.parallelism.volumes,
+            attachments=self.options.parallelism.attachments,
             bandwidth=self.options.bandwidth_bytes_per_second,
             deflate=self.options.deflate,
             exclude_collections=tuple(sorted(excluded)),
@@ -147,7 +158,8 @@ class Push(Shape):
 
 
 class Tune(Shape):
-    """PATCH transfers/{id}. What is left out stays as it is; a bandwidth of null lifts the limit."""
+    """PATCH transfers/{id}. What is left out stays as it is; a bandwidth of null lifts the limit, a number of null
+    lets it adapt."""
 
     parallelism: Parallelism = Parallelism()
     bandwidth_bytes_per_second: Bandwidth | None = None

@@ -157,8 +157,8 @@ class PusherService(Protocol):
         self,
         transfer_id: str,
         *,
-        volumes: int | None = None,
-        attachments: int | None = None,
+        volumes: int | Literal["unchanged"] | None = "unchanged",
+        attachments: int | Literal["unchanged"] | None = "unchanged",
         bandwidth: int | Literal["unchanged"] | None = "unchanged",
     ) -> dict[str, Any]: ...
 

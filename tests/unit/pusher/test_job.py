@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from growi_transfer.protocol.errors import DatabaseUnavailable, PeerUnavailable
+from growi_transfer.pusher.adapt import Tuner
 from growi_transfer.pusher.bandwidth import BandwidthLimiter
 from growi_transfer.pusher.gate import Gate
 from growi_transfer.pusher.job import PushJob
@@ -40,12 +41,16 @@ class Push:
             raise self.errors.pop(0)
 
 
+def tuner() -> Tuner:
+    return Tuner(Gate(1), 1, None)
+
+
 def job(time: Time, push: Push, look: Callable[[], None] = lambda: None, patience: float = 60) -> PushJob:
     async def looks() -> None:
         look()
 
     retry = Retry(time.sleep, clock=time, patience=patience)
-    return PushJob(push, Gate(1), Gate(1), BandwidthLimiter(), source=retry, look=looks, clock=time)
+    return PushJob(push, tuner(), tuner(), BandwidthLimiter(), source=retry, look=looks, clock=time)
 
 
 async def test_a_push_goes_on_when_its_database_is_back() -> None:
@@ -108,7 +113,7 @@ async def test_an_order_to_stop_wins() -> None:
 
     retry = Retry(asyncio.sleep)
     running = asyncio.ensure_future(
-        PushJob(Stubborn(), Gate(1), Gate(1), BandwidthLimiter(), source=retry, look=look).run()
+        PushJob(Stubborn(), tuner(), tuner(), BandwidthLimiter(), source=retry, look=look).run()
     )
     await asyncio.sleep(0)
     running.cancel()

@@ -116,18 +116,20 @@ async def test_growis_statuses_of_a_transfer_that_cannot_start(
 @pytest.mark.parametrize(
     ("body", "changes"),
     [
-        ({"parallelism": {"volumes": 4}}, {"volumes": 4, "attachments": None, "bandwidth": "unchanged"}),
-        ({"parallelism": {"attachments": 4}}, {"volumes": None, "attachments": 4, "bandwidth": "unchanged"}),
-        ({"bandwidth_bytes_per_second": None}, {"volumes": None, "attachments": None, "bandwidth": None}),
-        ({"bandwidth_bytes_per_second": 5000}, {"volumes": None, "attachments": None, "bandwidth": 5000}),
-        ({}, {"volumes": None, "attachments": None, "bandwidth": "unchanged"}),
+        ({"parallelism": {"volumes": 4}}, {"volumes": 4}),
+        ({"parallelism": {"attachments": 4}}, {"attachments": 4}),
+        ({"parallelism": {"volumes": None, "attachments": "auto"}}, {"volumes": None, "attachments": None}),
+        ({"bandwidth_bytes_per_second": None}, {"bandwidth": None}),
+        ({"bandwidth_bytes_per_second": 5000}, {"bandwidth": 5000}),
+        ({}, {}),
     ],
 )
 async def test_tune_changes_only_what_is_given(client: AsgiClient, world: World, body: Any, changes: Any) -> None:
     await world.row(Role.PUSHER)
     answer = await client("PATCH", f"{API}/transfers/{TRANSFER}", json_body=body, headers=ADMIN)
     assert answer.status == 200
-    assert world.pusher.calls == [("tune", {"transfer_id": TRANSFER, **changes})]
+    unchanged = dict.fromkeys(("volumes", "attachments", "bandwidth"), "unchanged")
+    assert world.pusher.calls == [("tune", {"transfer_id": TRANSFER, **unchanged, **changes})]
 
 
 async def test_tune_is_for_transfers_of_the_pusher(client: AsgiClient, world: World) -> None:
