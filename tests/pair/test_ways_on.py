@@ -21,6 +21,7 @@ from growi_transfer.pusher.options import PushOptions
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.push import Push
 from growi_transfer.pusher.pusher import Pusher
+from growi_transfer.receiver import importer
 from growi_transfer.receiver.commit import Committer
 from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.receiver import Receiver
@@ -145,6 +146,20 @@ async def test_proving_once_more_sends_nothing_again(pair: Pair, monkeypatch: py
     assert (await pair.wait(row.id)).position.state is State.READY
     assert sent == []
     assert written == []
+
+
+async def test_an_index_in_staging_that_refuses_a_document(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain indexes are made before the documents; one may be gone at the source when these are read."""
+    fill(pair)
+    pages = pair.source.database["pages"]
+    pages.insert_one({"_id": "two lists", "x": [1, 2], "y": [1, 2]})
+    pages.create_index("s")
+    gone = {"v": 2, "key": {"x": 1, "y": 1}, "name": "pairs"}
+    monkeypatch.setattr(importer, "early_indexes", lambda metadata, documents: [gone])
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED
+    assert pair.destination.indexes("pages") == pair.source.indexes("pages")
+    assert pair.destination.database["pages"].count_documents({}) == 101
 
 
 async def test_volumes_that_come_at_once_after_the_proof(pair: Pair) -> None:

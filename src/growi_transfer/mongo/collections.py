@@ -203,6 +203,15 @@ async def create_indexes(database: Database, name: str, indexes: Sequence[Mappin
         await database.command({"createIndexes": name, "indexes": [dict(index) for index in indexes]})
 
 
+async def drop_indexes(database: Database, name: str) -> None:
+    """Drop all indexes but the `_id` one; no error when there is no such collection."""
+    try:
+        await database.command({"dropIndexes": name, "index": "*"})
+    except DatabaseRefused as error:
+        if error.details["code"] != _NAMESPACE_MISSING:
+            raise
+
+
 async def set_ttl(database: Database, collection: str, index: str, seconds: Any) -> None:
     """Turn a plain index into a TTL index (MongoDB 5.1 and newer), or change its time."""
     await database.command(

@@ -6,6 +6,7 @@ import asyncio
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -22,17 +23,16 @@ from growi_transfer.protocol.errors import (
     BsonInvalid,
     CollectionIllegal,
     CollectionNotFound,
+    DatabaseRefused,
     InvalidRequest,
     RangeMismatch,
 )
 from growi_transfer.protocol.names import staging_name
 from growi_transfer.protocol.progress import DocumentsStored
 from growi_transfer.protocol.wire import Collection, Manifest
+from growi_transfer.receiver.early_indexes import early_indexes
 
-_INDEX_BUILDS_AT_ONCE = 3
 _CREATED_AT_ONCE = 6
-_NAMESPACE_MISSING = 26
-_BOUNDS_SHOWN = 20
 
 
 class Importer:
@@ -69,6 +69,9 @@ class Importer:
             old = held.get(collection.number)
             if old is not None and _same(old, collection) and (not old.staging or old.staging in present):
                 if old.metadata != collection.metadata:
+                    if old.staging:
+                        # Some are made early, and it may be these that are no longer wanted.
+                        await catalog.drop_indexes(self._database, old.staging)
                     fresh.append(replace(old, metadata=collection.metadata))
                 continue
             new.append(collection)
@@ -102,6 +105,10 @@ class Importer:
                 await self._ledger.delete_ranges(Role.RECEIVER, transfer_id, collection.number)
                 await catalog.drop(self._database, row.staging)
             await catalog.create_collection(self._database, row.staging, metadata)
+            if row.kind != "capped":
+                with suppress(DatabaseRefused):  # whatever is wrong with one is told when all are built
+                    early = early_indexes(metadata, collection.documents)
+                    await catalog.create_indexes(self._database, row.staging, early)
         return row
 
     async def row(self, transfer_id: str, collection: str) -> CollectionRow:
@@ -165,7 +172,7 @@ class Importer:
                 await self._append(row, new)
             else:
                 await self._make_room(row, old, new)
-            await insert(self._database, row.staging, documents, ordered=manifest.ordered)
+            await self._insert(row, new, documents)
             await restore_zero_timestamps(self._database, row.staging, zero_timestamped)
             await self._ledger.put_ranges([new])
         before = (old.documents, old.bytes) if old is not None else (0, 0)
@@ -173,6 +180,18 @@ class Importer:
             Role.RECEIVER, transfer_id, DocumentsStored(new.documents - before[0], new.bytes - before[1], len(body))
         )
         return new
+
+    async def _insert(self, row: CollectionRow, new: RangeRow, documents: Sequence[bytes]) -> None:
+        is_capped = row.kind == "capped"
+        try:
+            await insert(self._database, row.staging, documents, ordered=is_capped)
+        except DatabaseRefused:
+            if is_capped:
+                raise
+            # An index that was made early may refuse a document. It is built again at the end, and then it is told.
+            await catalog.drop_indexes(self._database, row.staging)
+            await clear_range(self._database, row.staging, new.minimum, new.maximum)
+            await insert(self._database, row.staging, documents)
 
     async def append(
         self, transfer_id: str, collection: str, number: int, documents: Sequence[bytes], digest: bytes

@@ -14,13 +14,12 @@ from growi_transfer.mongo import collections as catalog
 from growi_transfer.mongo.client import Database
 from growi_transfer.mongo.ranges import batch_documents, digest_collection
 from growi_transfer.protocol.digest import combine
-from growi_transfer.protocol.errors import CollectionIllegal, DatabaseRefused, InvalidRequest, TransferError, code_of
+from growi_transfer.protocol.errors import CollectionIllegal, InvalidRequest, TransferError, code_of
 from growi_transfer.protocol.wire import RANGE_BYTES, REPORTED, CollectionProof
 from growi_transfer.receiver.importer import Importer
 
 _INDEX_BUILDS_AT_ONCE = 3
 _INDEX_DROPS_AT_ONCE = 8
-_NAMESPACE_MISSING = 26
 _BOUNDS_SHOWN = 20
 
 
@@ -87,11 +86,8 @@ class StagingProof:
 
         async def drop(row: CollectionRow) -> None:
             async with gate:
-                try:
-                    await self._database.command({"dropIndexes": row.staging, "index": "*"})
-                except DatabaseRefused as error:
-                    if error.details["code"] != _NAMESPACE_MISSING:
-                        raise  # else it is made anew when it is declared, or found to differ
+                # One that is not there is made anew when it is declared, or found to differ.
+                await catalog.drop_indexes(self._database, row.staging)
 
         rows = await self._ledger.collections(Role.RECEIVER, transfer_id)
         await asyncio.gather(*(drop(row) for row in rows if row.staging))
