@@ -15,6 +15,7 @@ from tests.pair.instances import Pair, open_pair
 from growi_transfer.protocol.errors import Blocked, SetupDiffers
 from growi_transfer.protocol.machine import State
 from growi_transfer.pusher.options import PushOptions
+from growi_transfer.pusher.preflight import Preflight
 from growi_transfer.receiver.info import InstanceInfo
 
 
@@ -165,7 +166,17 @@ async def test_a_page_that_leaves_the_excluded_part_takes_its_files_along(pair: 
     assert pair.destination.files() == {f"attachment/{away['fileName']}": b"away"}
 
 
-async def test_the_plan_and_what_was_accepted_are_kept_with_the_transfer(pair: Pair) -> None:
+async def test_the_plan_and_what_was_accepted_are_kept_with_the_transfer(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[PushOptions] = []
+    original = Preflight.run
+
+    async def run(preflight: Preflight, peer: Any, options: PushOptions) -> Any:
+        looks.append(options)
+        return await original(preflight, peer, options)
+
+    monkeypatch.setattr(Preflight, "run", run)
     pair.source.database["pages"].insert_many([{"path": f"/{number}"} for number in range(5)])
     pair.source.database["sessions"].insert_one({})
     key = await pair.key()
@@ -174,9 +185,11 @@ async def test_the_plan_and_what_was_accepted_are_kept_with_the_transfer(pair: P
     report = await pusher.preflight(key, PushOptions())
     with pytest.raises(Blocked):
         await pusher.start(key, PushOptions())
+    assert len(looks) == 2, "what was not accepted is looked at again"
     codes = tuple(one["code"] for one in report["warnings"])
     row = await pair.push(key, accept_all=False, accept_warnings=codes)
     assert row.position.state is State.COMPLETED
+    assert len(looks) == 2, "what was shown and accepted is not looked at again"
     plan = row.facts["plan"]
     assert {"name": "pages", "kind": "collection", "documents": 5, "bytes": plan["counts"]["document_bytes"]} in plan[
         "collections"

@@ -43,6 +43,7 @@ class PlanFile(BaseModel):
     exclude_paths: list[PagePattern] | None = None
     accept: list[str] | None = None
     commit: bool | None = None
+    deep: bool | None = None
     follow: bool | None = None
     freeze: bool | None = None
     attachments_first: bool | None = None
@@ -201,10 +202,12 @@ def _lines(report: Mapping[str, Any], options: PushOptions, destination: str) ->
     yield ""
     yield "# Whether to swap the data in when they are verified."
     yield f"commit = {str(options.commit).lower()}"
+    yield "# Whether the destination reads every stored file again before the data count as verified."
+    yield f"deep = {str(options.deep).lower()}"
     yield "# Go on catching up with the source until a commit is ordered; set this wiki's maintenance mode around it."
     yield f"follow = {str(options.follow).lower()}"
     yield f"freeze = {str(options.freeze).lower()}"
-    yield "# Send the files before the documents."
+    yield "# Whether the files go before the documents; otherwise both go at once."
     yield f"attachments_first = {str(options.attachments_first).lower()}"
     yield "# Requests in flight. Left out, a number adapts to the line."
     yield f"volumes = {options.volumes}" if options.volumes else "# volumes = 3"

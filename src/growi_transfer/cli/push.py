@@ -177,7 +177,7 @@ def push(
             "exclude_collections": tuple(exclude) if exclude else None,
             "exclude_paths": parse_paths(exclude_path) if exclude_path else None,
             "accept_warnings": tuple(accept) if accept else None,
-            "accept_all": yes,
+            "accept_all": yes or None,
             "deep": deep or None,
             "commit": commit,
             "follow": follow or None,

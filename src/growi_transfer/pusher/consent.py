@@ -26,6 +26,10 @@ _UNIMPORTANT = (
     "accept_warnings",
     "accept_all",
     "commit",
+    "deep",
+    "follow",
+    "freeze",
+    "attachments_first",
 )
 """Options that change nothing in a report."""
 
@@ -54,16 +58,7 @@ def _fingerprint(key_string: str, options: PushOptions) -> bytes:
     """Of the destination and of what moves; what is accepted, and how fast it goes, changes no report. No secret is
     kept: it is a hash."""
     about = asdict(options)
-    for name in (
-        "volumes",
-        "attachments",
-        "bandwidth",
-        "deflate",
-        "patience",
-        "accept_warnings",
-        "accept_all",
-        "commit",
-    ):
+    for name in _UNIMPORTANT:
         about.pop(name, None)
     return sha256(repr((key_string, about)).encode()).digest()
 

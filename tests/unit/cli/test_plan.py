@@ -48,6 +48,8 @@ options = st.builds(
     exclude_paths=st.lists(any_text.map("/{}".format).filter(is_pattern), max_size=3).map(tuple),
     accept_warnings=st.lists(any_text, max_size=3).map(tuple),
     commit=st.booleans(),
+    deep=st.booleans(),
+    attachments_first=st.booleans(),
 )
 reports = st.fixed_dictionaries(
     {
@@ -133,7 +135,7 @@ def test_flags_win_over_the_file(tmp_path: Path, wiki: Wiki) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(
         f'destination = "{ORIGIN}"\nexclude_collections = ["logs"]\nexclude_paths = ["/trash"]\nvolumes = 5\n'
-        'attachments = 6\nbandwidth = "2M"\ncommit = false\naccept = ["a"]\n'
+        'attachments = 6\nbandwidth = "2M"\ncommit = false\ndeep = true\naccept = ["a"]\n'
     )
     assert wiki.run("push", "--plan", "--config", str(path), GROWI_TRANSFER_KEY=KEY) == 0
     expected = PushOptions(
@@ -144,6 +146,7 @@ def test_flags_win_over_the_file(tmp_path: Path, wiki: Wiki) -> None:
         exclude_paths=("/trash",),
         accept_warnings=("a",),
         commit=False,
+        deep=True,
     )
     assert [arguments["options"] for _, arguments in wiki.pusher.calls] == [expected]
     wiki.pusher.calls.clear()
