@@ -146,9 +146,7 @@ class Wiki:
 def faults(database: Database[dict[str, Any]]) -> list[str]:
     """What is wrong with a wiki: references that lead nowhere, and a page tree that is none."""
     found: list[str] = []
-    ids = {
-        name: {one["_id"] for one in database[name].find({}, {"_id": 1})} for name in database.list_collection_names()
-    }
+    ids = {name: {one["_id"] for one in database[name].find({}, {"_id": 1})} for name in COLLECTIONS}
     for collection, path, target in TRUTH:
         field, _, inner = path.partition(".")
         for document in database[collection].find({field: {"$ne": None}}):

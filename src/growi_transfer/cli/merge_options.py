@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from growi_transfer.cli.session import UsageFault
 from growi_transfer.protocol.wire import MERGE_KINDS, MergeRules
+
+_WORDS = ("inserted", "renamed", "overwritten", "mapped", "same", "kept", "skipped", "left")
 
 
 def merge_rules(
@@ -43,6 +46,19 @@ def conflict_lines(conflicts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             yield f"{shown}: {_plain(each['name'])}: {each['resolution']}{to}"
         if one["total"] > len(one["first"]):
             yield f"{shown}: {one['total'] - len(one['first']):,} more"
+
+
+def merged_lines(merged: Mapping[str, Any]) -> Iterator[str]:
+    """What a merge did, in sums, for people."""
+    sums: Counter[str] = Counter()
+    for counts in merged.get("collections", {}).values():
+        sums.update(counts)
+    if merged:
+        words = [f"{number:,} {word}" for word in _WORDS if (number := sums.get(word))]
+        yield f"documents: {', '.join(words) or 'nothing to do'}"
+    for kind, one in merged.get("conflicts", {}).items():
+        ways = ", ".join(f"{number:,} {way}" for way, number in one["resolutions"].items())
+        yield f"conflicts of {kind.replace('_', ' ')}: {ways}"
 
 
 def merge_lines(conflicts: Mapping[str, Mapping[str, Any]], rules: Mapping[str, Any]) -> Iterator[str]:

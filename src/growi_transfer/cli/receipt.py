@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from growi_transfer.cli.merge_options import merged_lines
 from growi_transfer.cli.output import count, size
 from growi_transfer.cli.session import Services, UsageFault, find_transfer, session_of
 from growi_transfer.ledger.base import Role
@@ -135,6 +136,7 @@ def _told(document: Mapping[str, Any]) -> Iterable[str]:
         yield f"mended       {count(len(told['differences']))} differences were found and sent again"
     if told["rewritten"]:
         yield f"rewritten    {count(len(told['rewritten']))} documents by GROWI's rules"
+    yield from (f"merged       {line}" for line in merged_lines(told.get("merged") or {}))
     for word, moment in (("verified", "verified_at"), ("committed", "committed_at"), ("rolled back", "rolled_back_at")):
         if told["times"][moment]:
             yield f"{word:<12} {told['times'][moment]}"

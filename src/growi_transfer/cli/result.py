@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from growi_transfer.cli.merge_options import merged_lines
 from growi_transfer.cli.output import count, duration, size
 from growi_transfer.protocol.errors import StateConflict, Superseded, TransferError, recalled
 from growi_transfer.protocol.machine import FINISHED, State
@@ -36,6 +37,7 @@ def last_line(
         "verified": {name: verified.get(name) for name in ("collections", "indexes", "attachments", "mismatches")},
         "peak_rss_mib": {"pusher": peak.get("pusher", pusher_peak_rss_mib), "receiver": peak.get("receiver")},
         "freeze_seconds": (facts.get("freeze") or {}).get("seconds"),
+        **({"merge": merged} if (merged := (facts.get("told") or {}).get("merge")) else {}),
         "transfer_id": transfer_id,
         "state": snapshot.position.state.value if snapshot else State.CREATED.value,
     }
@@ -56,7 +58,10 @@ def summary(line: Mapping[str, Any], *, committed: bool) -> Iterable[str]:
     if committed and line.get("freeze_seconds") is not None:
         yield f"The source was frozen for {duration(line['freeze_seconds'])}, and stays in maintenance mode."
         yield f"  to open it again, there: growi-transfer transfers release {line['transfer_id'][:8]}"
-    if committed:
+    yield from (f"  {text}" for text in merged_lines(line.get("merge") or {}))
+    if committed and line.get("merge"):
+        yield "At the destination: rebuild the search index, and end the maintenance mode if you began one."
+    elif committed:
         yield "At the destination, in this order:"
         yield "  restart GROWI, which caches its settings"
         yield "  rebuild the search index"

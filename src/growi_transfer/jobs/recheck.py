@@ -134,7 +134,11 @@ class Recheck:
         metadata = {"options": dict(entry.get("options", {})), "indexes": indexes}
         # In staging no index is TTL yet, so that what a receipt says of one cannot be seen there.
         names, definition = definition_of(metadata)
-        if names != list(told.indexes) or (not staged and definition != told.definition):
+        after = told.after_commit if role is Role.RECEIVER and not staged else None
+        merged = after is not None and after.definition is not None
+        expected_names = after.indexes if after is not None and merged else told.indexes
+        expected_definition = after.definition if after is not None and merged else told.definition
+        if names != list(expected_names or ()) or (not staged and definition != expected_definition):
             return {"what": "definition"}
         if view:
             return None
@@ -143,9 +147,8 @@ class Recheck:
             self._database,
             name,
             per_batch=batch_documents(documents, size),
-            ordered=list(told.volumes) if told.kind == "capped" else None,
+            ordered=list(told.volumes) if told.kind == "capped" and after is None else None,
         )
-        after = told.after_commit if role is Role.RECEIVER and not staged else None
         expected = (after.documents, after.digest) if after is not None else (told.documents, told.digest)
         if (seen.documents, seen.digest.hex()) == expected:
             return None
@@ -156,6 +159,8 @@ class Recheck:
         page: list[FileRow] = []
         for state in (ItemState.VERIFIED, ItemState.STORED):
             async for row in self._ledger.files(role, transfer_id, state):
+                if row.facts.get("unwanted") and not waiting:
+                    continue  # left out by a merge
                 page.append(row)
                 if len(page) == _PAGE:
                     await self._look(page, seen, waiting)
@@ -167,7 +172,7 @@ class Recheck:
         gate = asyncio.Semaphore(_READERS)
 
         async def is_same(row: FileRow) -> bool:
-            path = str(row.facts.get("aside") or row.path) if waiting else row.path
+            path = str(row.facts.get("aside" if waiting else "to") or row.path)
             hasher, size = sha256(), 0
             async with gate:
                 try:

@@ -108,7 +108,8 @@ class FileRow:
     digest: bytes = b""
     """SHA-256 of the content, once known."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Receiver: `aside` (path where it waits for the commit), `created` (no such file was there before)."""
+    """Receiver: `aside` (path where it waits for the commit), `created` (no such file was there before). Of a merge:
+    `unwanted` (its attachment does not come), `to` (the path it gets when its own is taken)."""
     tries: int = 0
     reason: str = ""
 

@@ -56,10 +56,13 @@ class Side(Shape):
 
 
 class AfterCommit(Shape):
-    """A collection once GROWI's rules had been applied to it."""
+    """A collection once GROWI's rules had been applied to it, or once it was merged."""
 
     documents: Count
     digest: HexDigest
+    indexes: Annotated[tuple[Text, ...], Field(max_length=1000)] | None = None
+    """Of a merge, as the definition: those of the destination."""
+    definition: HexDigest | None = None
 
 
 class CollectionReceipt(Shape):
@@ -148,6 +151,8 @@ class Statement(Shape):
     differences: Annotated[tuple[FoundDifference, ...], Field(max_length=REPORTED)] = ()
     rewritten: Annotated[tuple[Rewrite, ...], Field(max_length=COLLECTIONS)] = ()
     rescued: Annotated[dict[str, Any], AfterValidator(_without_fractions)] = Field(default_factory=dict)
+    merged: Annotated[dict[str, Any], AfterValidator(_without_fractions)] = Field(default_factory=dict)
+    """Of a merge: what came, and how conflicts were resolved."""
     strays: Names = ()
     files_replaced: Count = 0
     times: Times

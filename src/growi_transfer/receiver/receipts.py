@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from growi_transfer.ledger.base import CollectionRow, Ledger, Role, TransferRow
 from growi_transfer.mongo.client import Database
-from growi_transfer.mongo.collections import collection_size, from_metadata
+from growi_transfer.mongo.collections import collection_size, from_metadata, uuids
 from growi_transfer.mongo.definition import definition_of
 from growi_transfer.mongo.ranges import batch_documents, digest_collection
 from growi_transfer.protocol.digest import EMPTY, combine, files_digest
@@ -35,6 +35,7 @@ from growi_transfer.protocol.receipt import (
 )
 from growi_transfer.protocol.wire import AcceptedWarning, SourceReport
 from growi_transfer.receiver.file_rows import is_stored, pages
+from growi_transfer.receiver.merge.copy import live_metadata
 from growi_transfer.receiver.transfers import Transfers
 
 Made = Literal["ready", "completed", "rolled_back"]
@@ -186,23 +187,36 @@ class Receipts:
         told: Mapping[str, Any] = row.facts.get("told") or {}
         rewritten: Sequence[Mapping[str, Any]] = told.get("rewritten", ())
         touched = {one["collection"] for one in rewritten}
+        merged: Mapping[str, Any] = told.get("merge") or {}
+        if merged:
+            # Whether or not something of the source came: what is there now is the destination's.
+            touched = {one.name for one in statement.collections if one.kind != "view"} & set(
+                await uuids(self._database)
+            )
         collections = [
-            one.model_copy(update={"after_commit": await self._after_commit(one.name)}) if one.name in touched else one
+            one.model_copy(update={"after_commit": await self._after_commit(one.name, whole=bool(merged))})
+            if one.name in touched
+            else one
             for one in statement.collections
         ]
         return {
             "collections": tuple(collections),
             "rewritten": tuple(Rewrite(**one) for one in rewritten),
             "rescued": without_fractions(told.get("rescue") or {}),
+            "merged": without_fractions(dict(merged)),
             "strays": tuple(told.get("strays", ())),
             "files_replaced": int(told.get("files_replaced", 0)),
         }
 
-    async def _after_commit(self, collection: str) -> AfterCommit:
+    async def _after_commit(self, collection: str, *, whole: bool) -> AfterCommit:
         documents, size = (await collection_size(self._database, collection))[:2]
         per_batch = batch_documents(documents, size)
         seen = await digest_collection(self._database, collection, per_batch=per_batch)
-        return AfterCommit(documents=seen.documents, digest=seen.digest.hex())
+        after = AfterCommit(documents=seen.documents, digest=seen.digest.hex())
+        if not whole:
+            return after
+        names, definition = definition_of(from_metadata(await live_metadata(self._database, collection)))
+        return after.model_copy(update={"indexes": tuple(names), "definition": definition})
 
     def _times(self, row: TransferRow, before: Times) -> Times:
         verify: Mapping[str, Any] = row.facts.get("verify") or {}
