@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 import pytest
 from bson import ObjectId
 from tests.pair.instances import Pair
@@ -31,10 +32,21 @@ def paths(pair: Pair) -> list[str]:
     return sorted(page["path"] for page in pair.destination.database["pages"].find())
 
 
+async def check_receipt(pair: Pair, transfer_id: str) -> None:
+    """The receipt says what is there now."""
+    receiver = pair.to_destination.receiver
+    assert receiver is not None
+    receipt = await receiver.receipt(transfer_id)
+    assert receipt["receipt"]["merged"]["collections"]
+    verdict = await pair.to_destination.recheck.check(orjson.dumps(receipt), data=True)
+    assert verdict["ok"], verdict["data"]
+
+
 async def merge(pair: Pair, **rules: Any) -> dict[str, Any]:
     """Merge, and check what always has to hold; what was told."""
     row = await pair.push(merge=rules)
     assert row.position.state is State.COMPLETED, row.facts
+    await check_receipt(pair, row.id)
     assert faults(pair.destination.database) == []
     assert pair.destination.own_collections() == []
     return dict(row.facts["told"]["merge"])
@@ -264,6 +276,7 @@ async def test_a_file_name_that_is_taken(pair: Pair) -> None:
     assert row.position.state is State.COMPLETED, row.facts
     database = pair.destination.database
     assert faults(database) == []
+    await check_receipt(pair, row.id)
     names_now = {one["_id"]: one["fileName"] for one in database["attachments"].find()}
     assert set(names_now) == {there_kept["_id"], there_twice["_id"], twice["_id"], fresh["_id"]}
     contents = {name: content for name, content in pair.destination.files().items() if "/." not in name}
