@@ -61,6 +61,7 @@ from growi_transfer.pusher.volumes import VolumeSender
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.commit import Committer
 from growi_transfer.receiver.endings import Endings
+from growi_transfer.receiver.file_names import FileNames
 from growi_transfer.receiver.file_proof import FileProof
 from growi_transfer.receiver.file_swap import FileSwap
 from growi_transfer.receiver.importer import Importer
@@ -275,7 +276,8 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
     limit = parts.config.max_file_size
     transfers = Transfers(ledger, board, _now)
     importer = Importer(parts.database, ledger, board)
-    uploads = Uploads(parts.storage, ledger, board, max_file_size=limit)
+    names = FileNames(parts.storage, ledger)
+    uploads = Uploads(parts.storage, ledger, board, names, max_file_size=limit)
     staging = StagingProof(parts.database, ledger, importer)
     in_flight, work = InFlight(), Work()
     receipts = Receipts(
@@ -294,7 +296,7 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
         importer=importer,
         staging=staging,
         prover=Prover(transfers, ledger, staging, FileProof(parts.storage, ledger), receipts, uploads, in_flight),
-        attachments=Attachments(parts.storage, ledger, board, max_file_size=limit),
+        attachments=Attachments(parts.storage, ledger, board, names, max_file_size=limit),
         uploads=uploads,
         endings=Endings(
             ledger=ledger,

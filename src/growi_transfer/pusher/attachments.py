@@ -327,6 +327,7 @@ def _is_about_the_file(error: TransferError) -> bool:
         "digest_mismatch",
         "body_too_large",
         "name_illegal",
+        "name_collision",
         "invalid_request",
     )
 

@@ -23,6 +23,7 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.protocol.progress import FilesStored
 from growi_transfer.protocol.wire import AttachmentFile
+from growi_transfer.receiver.file_names import FileNames
 from growi_transfer.receiver.file_rows import (
     aside_path,
     fault_of,
@@ -42,11 +43,18 @@ class Attachments:
     """The file side of a receiver. `max_file_size` is GROWI's MAX_FILE_SIZE in bytes (None: no limit)."""
 
     def __init__(
-        self, storage: Storage, ledger: Ledger, board: ProgressBoard, *, max_file_size: int | None = None
+        self,
+        storage: Storage,
+        ledger: Ledger,
+        board: ProgressBoard,
+        names: FileNames,
+        *,
+        max_file_size: int | None = None,
     ) -> None:
         self._storage = storage
         self._ledger = ledger
         self._board = board
+        self._names = names
         self._max_file_size = max_file_size
 
     # plan
@@ -125,6 +133,11 @@ class Attachments:
                 results[number] = fault_of(file, fault)
             elif not isinstance(content, TransferError):
                 good.append((number, file, content))
+        taken = await self._names.collisions(transfer_id, [file for _, file, _ in good])
+        for number, file, _ in good:
+            if file.id in taken:
+                results[number] = fault_of(file, taken[file.id])
+        good = [one for one in good if one[1].id not in taken]
         if len({path_of(file) for _, file, _ in good}) != len(good):
             raise InvalidRequest("A file is twice in one bundle.")
         rows = await place(self._storage, self._ledger, transfer_id, [file for _, file, _ in good])

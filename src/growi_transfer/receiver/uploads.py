@@ -20,6 +20,7 @@ from growi_transfer.protocol.errors import (
 from growi_transfer.protocol.progress import FileBytesStored, FilesStored
 from growi_transfer.protocol.wire import AttachmentFile
 from growi_transfer.receiver.attachments import place, too_large
+from growi_transfer.receiver.file_names import FileNames
 from growi_transfer.receiver.file_rows import is_stored, path_of, place_of, upload_id
 from growi_transfer.storage.base import FileMeta, PartialUpload, Storage
 
@@ -40,11 +41,18 @@ class Uploads:
     """Large files on their way in. `max_file_size` is GROWI's MAX_FILE_SIZE in bytes (None: no limit)."""
 
     def __init__(
-        self, storage: Storage, ledger: Ledger, board: ProgressBoard, *, max_file_size: int | None = None
+        self,
+        storage: Storage,
+        ledger: Ledger,
+        board: ProgressBoard,
+        names: FileNames,
+        *,
+        max_file_size: int | None = None,
     ) -> None:
         self._storage = storage
         self._ledger = ledger
         self._board = board
+        self._names = names
         self._max_file_size = max_file_size
         self._turns: dict[tuple[str, str], _Turn] = {}
 
@@ -127,6 +135,9 @@ class Uploads:
         fault = too_large(file, self._max_file_size)
         if fault is not None:
             raise fault
+        taken = await self._names.collisions(transfer_id, [file])
+        if file.id in taken:
+            raise taken[file.id]
         known = await self._ledger.get_files(Role.RECEIVER, transfer_id, [attachment_id])
         row = known.get(attachment_id)
         if row is not None and _goes_on(row, file):

@@ -27,6 +27,8 @@ class Features:
     """GROWI's word for it: `local`, `gridfs` (GROWI_TRANSFER and GROWI both write `mongodb` for it too), `memory`."""
     durable: bool = True
     """Whether a finished write survives a power cut."""
+    folds_names: bool = False
+    """Whether names that differ only by case or Unicode form are one file."""
     has_folders: bool = True
     """Whether `attachment/x` and `user/x` are two files. In GridFS they are one, and listed as `attachment/x`."""
 

@@ -34,11 +34,21 @@ class LocalStorage:
 
     def __init__(self, root: Path) -> None:
         self._disk = Disk(root)
+        self._folds: bool | None = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="local-storage")
 
     @property
     def features(self) -> Features:
-        return Features(kind="local")
+        return Features(kind="local", folds_names=self._folds_names())
+
+    def _folds_names(self) -> bool:
+        """Tried once, by a file that is removed at once: it is the disk that decides, not the system."""
+        if self._folds is None:
+            try:
+                self._folds = self._disk.folds_names()
+            except OSError:
+                return False  # not there, or not writable: nothing is written to it either
+        return self._folds
 
     async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         fd = await self._open_file(path)

@@ -201,6 +201,16 @@ class Disk:
             for folder in emptied:
                 folders.prune(folder)
 
+    def folds_names(self) -> bool:
+        """Whether this disk takes names that differ only by case for one file. Raises OSError."""
+        name = f"{_PROBE}Case{os.urandom(8).hex()}"
+        probe = self.root / name
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            return (self.root / name.swapcase()).exists()
+        finally:
+            probe.unlink()
+
     def probe(self) -> None:
         data = os.urandom(64)
         with self.writing() as folders:

@@ -13,6 +13,7 @@ from growi_transfer.protocol.errors import (
     StorageUnavailable,
     TransferError,
 )
+from growi_transfer.protocol.names import collision_key
 from growi_transfer.storage.base import READ_CHUNK, Features, FileMeta, SmallFile, StoredFile
 from growi_transfer.storage.paths import OWN_PREFIX, check_upload_id, split_path
 
@@ -20,9 +21,11 @@ _PAGE = 1000
 
 
 class MemoryStorage:
-    """Files in a dictionary. `capacity` (bytes) and `writable` may be changed at any time to bring faults about."""
+    """Files in a dictionary. `capacity` (bytes) and `writable` may be changed at any time to bring faults about.
+    `folds_names`: as a disk that ignores case."""
 
-    def __init__(self, *, capacity: int | None = None, writable: bool = True) -> None:
+    def __init__(self, *, capacity: int | None = None, writable: bool = True, folds_names: bool = False) -> None:
+        self._folds_names = folds_names
         self.capacity = capacity
         self.writable = writable
         self.files: dict[str, bytes] = {}
@@ -30,7 +33,7 @@ class MemoryStorage:
 
     @property
     def features(self) -> Features:
-        return Features(kind="memory", durable=False)
+        return Features(kind="memory", durable=False, folds_names=self._folds_names)
 
     async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         data = self._get(path)
@@ -52,7 +55,11 @@ class MemoryStorage:
     async def stat_many(self, paths: Sequence[str]) -> list[StoredFile | None]:
         for path in paths:
             split_path(path)
-        return [StoredFile(path, len(self.files[path])) if path in self.files else None for path in paths]
+        names = map(self._name, paths)
+        return [
+            StoredFile(path, len(self.files[name])) if name in self.files else None
+            for path, name in zip(paths, names, strict=True)
+        ]
 
     async def list_files(self, prefix: str = "") -> AsyncIterator[list[StoredFile]]:
         hidden = "" if prefix.startswith(OWN_PREFIX) else OWN_PREFIX
@@ -66,7 +73,7 @@ class MemoryStorage:
     async def delete(self, path: str) -> None:
         split_path(path)
         self.check_room(0)
-        self.files.pop(path, None)
+        self.files.pop(self._name(path), None)
 
     async def delete_many(self, paths: Sequence[str]) -> None:
         for path in paths:
@@ -101,9 +108,11 @@ class MemoryStorage:
         split_path(source)
         split_path(target)
         self.check_room(0)
-        if source in self.files:
-            self.files[target] = self.files.pop(source)
-        elif target not in self.files:
+        if self._name(source) in self.files:
+            data = self.files.pop(self._name(source))
+            self.files.pop(self._name(target), None)
+            self.files[target] = data
+        elif self._name(target) not in self.files:
             raise FileNotFound(path=source)
 
     async def probe(self) -> None:
@@ -125,12 +134,19 @@ class MemoryStorage:
     def put(self, path: str, data: bytes) -> None:
         """Make a whole file visible."""
         self.check_room(len(data))
-        self.files[path] = data
+        self.files[self._name(path)] = data
+
+    def _name(self, path: str) -> str:
+        """The name under which a file is there, or would be."""
+        if not self._folds_names or path in self.files:
+            return path
+        key = collision_key(path)
+        return next((name for name in self.files if collision_key(name) == key), path)
 
     def _get(self, path: str) -> bytes:
         split_path(path)
         try:
-            return self.files[path]
+            return self.files[self._name(path)]
         except KeyError:
             raise FileNotFound(path=path) from None
 
@@ -165,7 +181,7 @@ class MemoryPartialUpload:
     async def finish(self) -> None:
         self._check_open()
         self._storage.check_room(0)
-        self._storage.files[self._path] = bytes(self._storage.uploads.pop(self._id, b""))
+        self._storage.put(self._path, bytes(self._storage.uploads.pop(self._id, b"")))
         self._over = True
 
     async def abort(self) -> None:
