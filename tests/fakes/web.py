@@ -121,6 +121,9 @@ class RecordingReceiver:
     async def put_transfer(self, transfer_id: str, body: Any, *, key_id: str | None, epoch: int) -> dict[str, Any]:
         return await self._note("put_transfer", transfer_id=transfer_id, body=body, key_id=key_id, epoch=epoch)
 
+    async def claim(self, transfer_id: str, body: Any, *, key_id: str) -> dict[str, Any]:
+        return await self._note("claim", transfer_id=transfer_id, body=body, key_id=key_id)
+
     async def transfer(self, transfer_id: str) -> dict[str, Any]:
         return await self._note("transfer", transfer_id=transfer_id)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,9 @@ from growi_transfer import wiring
 from growi_transfer.jobs import orders
 from growi_transfer.ledger.base import Role
 from growi_transfer.ledger.log import LEVELS
-from growi_transfer.protocol.errors import KeyNotKept, OwnerSilent, SetupDiffers, StateConflict
+from growi_transfer.protocol.errors import KeyNotKept, OwnerSilent, PeerRefused, SetupDiffers, StateConflict
 from growi_transfer.protocol.machine import State
+from growi_transfer.protocol.wire import Claim, SetUp
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.pusher.pusher import Pusher
 from growi_transfer.settings import Settings
@@ -77,7 +80,8 @@ async def test_another_process_pauses_tunes_and_goes_on(pair: Pair, beside: Open
         answer = await pusher_of(other).pause(transfer_id)
         assert answer["transfer"]["state"] == "paused"
         assert owner.job(transfer_id) is None, "it has stopped where it ran"
-        assert await pusher_of(other).pause(transfer_id) == answer, "twice has one effect"
+        again = await pusher_of(other).pause(transfer_id)
+        assert again["transfer"]["state"] == "paused", "twice has one effect"
         await pusher_of(pair.from_source).proceed(transfer_id)
         await until(lambda: owner.job(transfer_id) is not None)
         await pusher_of(other).proceed(transfer_id)
@@ -164,9 +168,77 @@ async def test_going_on_needs_the_kept_key_and_the_same_destination(pair: Pair, 
     async with beside(settings=away) as other:
         with pytest.raises(KeyNotKept):
             await pusher_of(other).resume(transfer_id, None)
+    newer = pair.source.settings.model_copy(update={"growi_version": "7.4.0"})
+    async with beside(settings=newer) as other:
+        with pytest.raises(SetupDiffers, match="another version") as refused:
+            await pusher_of(other).resume(transfer_id, None)
+    assert refused.value.details == {"different": ["source.version"]}
     row = await pair.from_source.ledger.get_transfer(Role.PUSHER, transfer_id)
     assert row is not None
     assert row.position.state is State.PAUSED, "nothing has changed"
+
+
+async def test_a_new_key_takes_over_what_is_ready(pair: Pair) -> None:
+    """The commit may be weeks away, and a key ends after half an hour without use."""
+    pair.source.database["pages"].insert_one({"_id": 1})
+    key = await pair.key()
+    row = await pair.push(key, commit=False)
+    assert row.position.state is State.READY, row.facts.get("error")
+    pusher, keys = pusher_of(pair.from_source), pair.to_destination.keys
+    [old] = [one for one in await keys.list() if one.claimed_by == row.id]
+    await keys.revoke(old.id)
+    await pusher.commit(row.id)
+    assert ((await pair.wait(row.id)).facts.get("error") or {}).get("code") == "invalid_transfer_key"
+    wrong = (await pair.key()).replace("__grw", "x__grw", 1)
+    with pytest.raises(PeerRefused, match="Invalid transfer key"):
+        await pusher.take_key(row.id, wrong)
+    await pusher.take_key(row.id, await pair.key())
+    if (await pair.wait(row.id)).position.state is State.READY:
+        await pusher.commit(row.id)
+    else:
+        await pusher.proceed(row.id)
+    done = await pair.wait(row.id)
+    assert done.position.state is State.COMPLETED, done.facts.get("error")
+    assert pair.to_destination.receiver is not None
+    held = (await pair.to_destination.receiver.transfer(row.id))["held"]
+    assert done.facts["rollback_until"] == held["rollback_until"] is not None
+
+
+async def test_a_new_key_for_another_set_up_takes_nothing_over(pair: Pair) -> None:
+    pair.source.database["pages"].insert_one({"_id": 1})
+    row = await pair.push(commit=False)
+    receiver = pair.to_destination.receiver
+    assert receiver is not None
+    issued = await pair.to_destination.keys.issue(pair.url)
+    there = SetUp.model_validate_json(json.dumps((await pair.received(row.id)).setup))
+    other = there.model_copy(update={"excluded_collections": ("activities",)})
+    with pytest.raises(SetupDiffers) as refused:
+        await receiver.claim(row.id, Claim(setup=other), key_id=issued.row.id)
+    assert refused.value.details == {"different": ["excluded_collections"]}
+    assert [one.claimed_by for one in await pair.to_destination.keys.list() if one.id == issued.row.id] == [None]
+
+
+async def test_a_purge_leaves_no_way_back(pair: Pair) -> None:
+    pair.source.database["pages"].insert_one({"_id": 1})
+    pair.destination.database["pages"].insert_one({"_id": 2})
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    pusher, receiver = pusher_of(pair.from_source), pair.to_destination.receiver
+    assert receiver is not None
+    assert pair.destination.own_collections("growi_transfer_f_")
+    assert (await receiver.transfer(row.id))["held"]["rollback_until"]
+    await receiver.purge(row.id)
+    assert not pair.destination.own_collections("growi_transfer_f_")
+    assert (await receiver.transfer(row.id))["held"]["rollback_until"] is None
+    with pytest.raises(PeerRefused) as refused:
+        await pusher.rollback(row.id)
+    assert refused.value.peer_code == "not_restorable"
+    assert await pusher.purge_expired(timedelta(days=1)) == []
+    assert await pusher.purge_expired(timedelta()) == [row.id]
+    assert await pair.from_source.ledger.collections(Role.PUSHER, row.id) == []
+    with pytest.raises(KeyNotKept):
+        await pusher.rollback(row.id)
+    assert await pusher.purge_expired(timedelta()) == []
 
 
 async def test_no_secret_is_in_orders_and_logs(pair: Pair, beside: Open) -> None:

@@ -195,6 +195,12 @@ class PutTransfer(Shape):
     file_bytes_total: Count = 0
 
 
+class Claim(Shape):
+    """POST transfers/{id}/claim: a new key takes over a transfer that was begun with this set-up."""
+
+    setup: SetUp
+
+
 class Manifest(Shape):
     """`manifest.json` of a volume. Bounds are base64 of a BSON document {"_id": value}; None is open."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from growi_transfer.protocol.errors import Blocked, SetupDiffers
 from growi_transfer.protocol.findings import Finding
+from growi_transfer.protocol.wire import SourceInfo
 from growi_transfer.pusher.options import PushOptions, wanted_merge
 from growi_transfer.pusher.plan import Report
 from growi_transfer.pusher.preflight import normal_paths
@@ -103,4 +104,24 @@ def refuse_other_exclusions(setup: Mapping[str, Any], options: PushOptions) -> N
         raise SetupDiffers(
             "The transfer was begun with other rules for merging, or without. Go on with the same ones, or cancel it.",
             different=["merge"],
+        )
+
+
+_OF_THE_SOURCE = ("version", "password_seed_fingerprint", "file_upload_type", "instance_id")
+"""What must not change under a transfer. A new patch of MongoDB may come."""
+
+
+def refuse_other_source(setup: Mapping[str, Any], present: SourceInfo) -> None:
+    """A transfer goes on from the wiki that it was begun from. Raises SetupDiffers, which names what differs; what is
+    not known now (a shell without GROWI's variables) does not differ."""
+    began, now = setup["source"], present.model_dump(mode="json")
+    different = [
+        name for name in _OF_THE_SOURCE if None not in (began.get(name), now[name]) and began[name] != now[name]
+    ]
+    if different:
+        names = ", ".join(name.replace("_", " ") for name in different)
+        raise SetupDiffers(
+            f"The source is not what it was when the transfer began: another {names}. Put that back, or cancel the "
+            "transfer and begin a new one.",
+            different=[f"source.{name}" for name in different],
         )

@@ -36,6 +36,7 @@ from growi_transfer.protocol.wire import (
     KEY_HEADER,
     PREFIX,
     AttachmentFile,
+    Claim,
     PlanPage,
     PutTransfer,
     Shape,
@@ -224,6 +225,9 @@ class Peer:
 
     async def commit(self, transfer_id: str) -> dict[str, Any]:
         return await self._order(transfer_id, "commit")
+
+    async def claim(self, transfer_id: str, claim: Claim) -> dict[str, Any]:
+        return await self._json("POST", f"/transfers/{transfer_id}/claim", claim)
 
     async def rollback(self, transfer_id: str) -> dict[str, Any]:
         return await self._order(transfer_id, "rollback")

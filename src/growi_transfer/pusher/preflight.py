@@ -121,17 +121,24 @@ class Preflight:
             conflicts=conflicts,
         )
 
+    async def source(self) -> SourceInfo:
+        """What the destination may know of this source, as it is now."""
+        return self._source(await self.config())
+
+    def _source(self, config: InstanceConfig) -> SourceInfo:
+        return SourceInfo(
+            version=self._version,
+            mongo_version=self._database.version,
+            password_seed_fingerprint=config.password_seed_fingerprint,
+            file_upload_type=config.file_upload_type,
+            instance_id=self._instance_id,
+        )
+
     def _setup(self, config: InstanceConfig, options: PushOptions) -> SetUp:
         return SetUp(
             preset="replace" if options.merge is None else "merge",
             merge=None if options.merge is None else MergeRules.model_validate(options.merge),
-            source=SourceInfo(
-                version=self._version,
-                mongo_version=self._database.version,
-                password_seed_fingerprint=config.password_seed_fingerprint,
-                file_upload_type=config.file_upload_type,
-                instance_id=self._instance_id,
-            ),
+            source=self._source(config),
             excluded_collections=tuple(sorted(set(options.exclude_collections))),
             excluded_paths=normal_paths(options),
             with_attachments=True,

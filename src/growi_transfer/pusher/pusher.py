@@ -23,10 +23,16 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.protocol.findings import accepted_warnings
 from growi_transfer.protocol.machine import FINISHED, Position, State
-from growi_transfer.protocol.progress import Notice, Planned, WarningRaised
+from growi_transfer.protocol.progress import Noted, Notice, Planned, WarningRaised
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.pusher.catalogue import partition
-from growi_transfer.pusher.consent import LastReport, refuse_other_exclusions, refuse_unaccepted, unaccepted
+from growi_transfer.pusher.consent import (
+    LastReport,
+    refuse_other_exclusions,
+    refuse_other_source,
+    refuse_unaccepted,
+    unaccepted,
+)
 from growi_transfer.pusher.export import export_archive
 from growi_transfer.pusher.freeze import Freeze
 from growi_transfer.pusher.growi_export import GrowiExporter
@@ -82,6 +88,7 @@ class Pusher(Steering):
             open_peer=open_peer,
             owners=owners,
             receipts=receipts,
+            source=preflight.source,
             clock=clock,
             freeze=freeze,
         )
@@ -210,8 +217,11 @@ class Pusher(Steering):
             ) or (row.position.state is State.READY and options_of(row).follow)
             if interrupted and self._keys.key(row.id) is not None:
                 try:
+                    refuse_other_source(row.setup, await self._source())
                     await self.runner.start(row.id, patience=PATIENCE)
                 except TransferError as error:
                     _log.warning("transfer_not_resumed", transfer=row.id, code=code_of(error))
+                    told = Noted("not_resumed", f"Not gone on with: {error.message}", {"code": code_of(error)}, "error")
+                    self.board.apply(Role.PUSHER, row.id, told)
                 else:
                     _log.info("transfer_resumed", transfer=row.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -14,12 +14,22 @@ from growi_transfer.ledger.base import Ledger, Role, TransferRow
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import Life, require
 from growi_transfer.ledger.retention import kept_until
-from growi_transfer.protocol.errors import KeyNotKept, PeerRefused, SetupDiffers, StateConflict, TransferError, code_of
+from growi_transfer.protocol.errors import (
+    KeyNotKept,
+    PeerRefused,
+    SetupDiffers,
+    StateConflict,
+    TransferError,
+    TransferNotFound,
+    code_of,
+)
 from growi_transfer.protocol.machine import FINISHED, RUNNING, Event, State, advance, allows
 from growi_transfer.protocol.progress import Noted, Notice, WarningRaised, to_json
 from growi_transfer.protocol.transfer_key import parse_key
+from growi_transfer.protocol.wire import Claim, SourceInfo
+from growi_transfer.pusher.consent import refuse_other_source
 from growi_transfer.pusher.freeze import Freeze
-from growi_transfer.pusher.job import PushJob
+from growi_transfer.pusher.job import PushJob, setup_of
 from growi_transfer.pusher.options import options_of
 from growi_transfer.pusher.ordered import Owners, ordered
 from growi_transfer.pusher.peer import Peer
@@ -64,6 +74,7 @@ class Steering:
         open_peer: OpenPeer,
         owners: Owners,
         receipts: Receipts,
+        source: Callable[[], Awaitable[SourceInfo]],
         clock: Callable[[], datetime],
         freeze: Freeze,
     ) -> None:
@@ -74,6 +85,7 @@ class Steering:
         self._keys = keys
         self._open_peer = open_peer
         self._receipts = receipts
+        self._source = source
         self._clock = clock
         self._freeze = freeze
         self._runner: JobRunner | None = None
@@ -97,12 +109,20 @@ class Steering:
         return await self.proceed(transfer_id)
 
     async def take_key(self, transfer_id: str, key_string: str) -> None:
-        """Keep a new key for a transfer. Raises SetupDiffers for one of another destination, TransferKeyMalformed."""
+        """Let a new key take the transfer over, and keep it. Raises SetupDiffers for one of another destination,
+        TransferKeyMalformed, and what the destination says of it."""
         row = await self._life.get(transfer_id)
         if parse_key(key_string).origin != row.setup["destination"]:
             raise SetupDiffers(
                 f"The key is for another destination than {row.setup['destination']}.", different=["destination"]
             )
+        try:
+            async with self._open_peer(key_string, row.epoch) as peer:
+                await peer.claim(transfer_id, Claim(setup=setup_of(row)))
+        except TransferError as error:
+            # One that it has not heard of is claimed when it is declared there.
+            if code_of(error) != TransferNotFound.code:
+                raise
         self._keys.keep_key(transfer_id, key_string)
         self.board.apply(Role.PUSHER, transfer_id, Noted("key", f"A new key is kept, by {self.owners.actor}"))
 
@@ -114,6 +134,7 @@ class Steering:
             raise StateConflict(f"The transfer is {row.position.state}.", state=row.position.state.value)
         if self._keys.key(transfer_id) is None:
             raise KeyNotKept()
+        refuse_other_source(row.setup, await self._source())
         if row.position.state in (State.FAILED, State.PAUSED):
             await self._life.note(row.id, {"error": None})
             await self._life.step(row.id, Event.RESUMED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +28,7 @@ from growi_transfer.protocol.machine import Event, Position, State
 from growi_transfer.protocol.merge_keys import MergePlan
 from growi_transfer.protocol.progress import Planned, to_json
 from growi_transfer.protocol.receipt import CounterSignature
-from growi_transfer.protocol.wire import AttachmentFile, PlanPage, PutTransfer, Verify
+from growi_transfer.protocol.wire import AttachmentFile, Claim, PlanPage, PutTransfer, Verify
 from growi_transfer.receiver.archive_import import import_archive
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.endings import Endings
@@ -148,9 +148,7 @@ class Receiver:
                 TransferRow(Role.RECEIVER, transfer_id, Position(State.CHECKED), setup, now, now, epoch)
             )
             self._board.start(known)
-        different = sorted(key for key in setup if known.setup.get(key) != setup[key])
-        if different:
-            raise SetupDiffers(f"The transfer was begun with another {', '.join(different)}.", different=different)
+        _refuse_other_setup(known, setup)
         row = await self._transfers.admit(transfer_id, epoch)
         if row.position.state is State.CHECKED:
             await self._transfers.step(transfer_id, Event.COPY_STARTED)
@@ -167,6 +165,14 @@ class Receiver:
                 bytes=sum(collection.bytes for collection in body.collections) + body.file_bytes_total,
             ),
         )
+        return await self.transfer(transfer_id)
+
+    async def claim(self, transfer_id: str, body: Claim, *, key_id: str) -> dict[str, Any]:
+        """Let a new key take over a transfer, whatever state it is in. Raises SetupDiffers, KeyClaimed."""
+        known = await self._transfers.get(transfer_id)
+        _refuse_other_setup(known, body.setup.model_dump(mode="json"))
+        if await self.keys.claim(key_id, transfer_id) != transfer_id:
+            raise KeyClaimed()
         return await self.transfer(transfer_id)
 
     async def transfer(self, transfer_id: str) -> dict[str, Any]:
@@ -356,3 +362,9 @@ class Receiver:
         except TransferNotFound:
             return False
         return True
+
+
+def _refuse_other_setup(known: TransferRow, setup: Mapping[str, Any]) -> None:
+    different = sorted(key for key in setup if known.setup.get(key) != setup[key])
+    if different:
+        raise SetupDiffers(f"The transfer was begun with another {', '.join(different)}.", different=different)

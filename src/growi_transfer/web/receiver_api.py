@@ -17,7 +17,7 @@ from growi_transfer.ledger.base import KeyRow
 from growi_transfer.protocol.errors import InvalidRequest
 from growi_transfer.protocol.merge_keys import MergePlan
 from growi_transfer.protocol.names import check_collection
-from growi_transfer.protocol.wire import JSON_LIMIT, PROBE_LIMIT, VOLUME_LIMIT, PutTransfer, Verify
+from growi_transfer.protocol.wire import JSON_LIMIT, PROBE_LIMIT, VOLUME_LIMIT, Claim, PutTransfer, Verify
 from growi_transfer.storage.base import StoredFile
 from growi_transfer.web.auth import epoch_of, guard_of, services_of
 from growi_transfer.web.requests import SMALL_JSON, GenerateKey, Nothing, api, json_body, transfer_id_of
@@ -119,6 +119,15 @@ async def put_transfer(request: Request) -> Response:
     return JSONResponse(await guard.receiver().put_transfer(transfer_id, body, key_id=row.id, epoch=epoch))
 
 
+async def claim(request: Request) -> Response:
+    """The one route of a transfer that a key reaches before it has claimed it, besides PUT."""
+    guard = guard_of(request)
+    transfer_id = transfer_id_of(request)
+    row = await guard.key_for_claim(request, transfer_id)
+    body = await json_body(request, Claim, JSON_LIMIT)
+    return JSONResponse(await guard.receiver().claim(transfer_id, body, key_id=row.id))
+
+
 async def list_volumes(request: Request) -> Response:
     guard = guard_of(request)
     transfer_id = transfer_id_of(request)
@@ -188,6 +197,7 @@ ROUTES = [
     api("GET", "/files", files),
     api("POST", "/mongo", import_archive),
     api("PUT", "/transfers/{transfer_id}", put_transfer),
+    api("POST", "/transfers/{transfer_id}/claim", claim),
     api("POST", "/transfers/{transfer_id}/keep-alive", keep_transfer_alive),
     # A collection's name may have slashes in it; the number is what follows the last one.
     api("PUT", "/transfers/{transfer_id}/volumes/{collection:path}/{number:int}", put_volume),

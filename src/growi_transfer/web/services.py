@@ -16,7 +16,7 @@ from growi_transfer.ledger.base import KeyRow, Ledger, Role
 from growi_transfer.protocol.merge_keys import MergePlan
 from growi_transfer.protocol.progress import Snapshot
 from growi_transfer.protocol.receipt import CounterSignature
-from growi_transfer.protocol.wire import AttachmentFile, PlanPage, PutTransfer, Verify
+from growi_transfer.protocol.wire import AttachmentFile, Claim, PlanPage, PutTransfer, Verify
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.storage.base import StoredFile
 
@@ -69,6 +69,8 @@ class ReceiverService(Protocol):
     async def put_transfer(
         self, transfer_id: str, body: PutTransfer, *, key_id: str | None, epoch: int
     ) -> dict[str, Any]: ...
+
+    async def claim(self, transfer_id: str, body: Claim, *, key_id: str) -> dict[str, Any]: ...
 
     async def transfer(self, transfer_id: str) -> dict[str, Any]: ...
 
