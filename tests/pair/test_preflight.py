@@ -146,6 +146,13 @@ async def test_what_is_left_out_by_page_path(pair: Pair) -> None:
     row = await pair.push(key, exclude_paths=patterns)
     assert row.position.state is State.COMPLETED
     assert row.facts["progress"]["files"] == {"done": 2, "total": 5, "failed": 0, "skipped": 3}
+    assert pair.from_source.pusher is not None
+    receipt = (await pair.from_source.pusher.receipt(row.id))["receipt"]
+    assert (receipt["skipped_files"], receipt["failed_files"]) == (3, 0)
+    assert {(one["reason"], one["bytes"]) for one in receipt["skipped"]} == {("excluded", 4)}
+    assert [one["code"] for one in receipt["accepted_warnings"]] == [
+        one["code"] for one in row.facts["accepted_warnings"]
+    ]
     names = {path.partition("/")[2] for path in pair.destination.files()}
     assert names == {kept["fileName"], portrait["fileName"]}
     # The documents are all there: the wiki shows the files as missing, and a later push can bring them.

@@ -58,7 +58,7 @@ class PagePatterns:
         """Whether a page with this path is meant: it matches a pattern, or a page above it does."""
         if path in self._plain or path.startswith(self._below):
             return True
-        if not self._globs:
+        if not self._globs or not path.startswith("/"):
             return False
         segments = _segments(path)
         return any(_match(glob, segments) for glob in self._globs)

@@ -23,6 +23,8 @@ from growi_transfer.protocol.source_facts import UnstorableDocument
 from growi_transfer.pusher.excluded_pages import ExcludedPages
 from growi_transfer.storage.base import Storage, StoredFile
 
+_NAME = 300
+"""Characters of a name that is shown; one that GROWI made has 36, one in a damaged document may have millions."""
 _AT_ONCE = 8
 """Collections asked at once."""
 
@@ -39,7 +41,7 @@ class Tally:
         self.count += 1
         self.bytes += size
         if len(self.names) < SHOWN:
-            self.names.append(name)
+            self.names.append(name[:_NAME])
 
 
 @dataclass(slots=True)

@@ -61,6 +61,8 @@ def test_many_patterns_mean_any_of_them(several: list[str], path: str) -> None:
         ("/draft-?", "/draft-1", True),
         ("/draft-?", "/draft-12", False),
         ("/", "/anything", True),
+        ("/*", "no path", False),
+        ("/?o", "xno", False),
         ("/議事録/2025*", "/議事録/2025年/四月", True),
     ],
 )
