@@ -155,20 +155,20 @@ async def spooled(request: Request, data_dir: Path, *, limit: int, spare: int) -
 
     Raises ArchiveTooLarge, BodyCut, or InsufficientSpace when fewer than `spare` bytes would be left on the disk.
     """
-    folder = _spool_folder(data_dir)
+    folder = spool_folder(data_dir)
     announced = announced_length(request)
     async with streamed(request, limit, buffer=_SPOOL_BUFFER, too_large=ArchiveTooLarge) as chunks:
-        _check_space(folder, (announced or 0) + spare)
-        file, path = await asyncio.to_thread(_new_file, folder)
+        check_space(folder, (announced or 0) + spare)
+        file, path = await asyncio.to_thread(new_spool_file, folder)
         try:
             with file:
                 written, checked = 0, 0
                 async for chunk in chunks:
-                    await asyncio.to_thread(_write, file, chunk)
+                    await asyncio.to_thread(write_spool, file, chunk)
                     written += len(chunk)
                     if announced is None and written - checked >= _CHECK_SPACE_EVERY:
                         checked = written
-                        _check_space(folder, spare)
+                        check_space(folder, spare)
                 yield path
         finally:
             path.unlink(missing_ok=True)
@@ -176,7 +176,7 @@ async def spooled(request: Request, data_dir: Path, *, limit: int, spare: int) -
 
 def clear_spool(data_dir: Path) -> None:
     """Remove what a process that was killed left behind; files in use stay."""
-    for path in _spool_folder(data_dir).iterdir():
+    for path in spool_folder(data_dir).iterdir():
         with path.open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -186,20 +186,23 @@ def clear_spool(data_dir: Path) -> None:
             _log.info("a spooled archive of an earlier run was removed", file=path.name)
 
 
-def _spool_folder(data_dir: Path) -> Path:
+def spool_folder(data_dir: Path) -> Path:
+    """Where bodies are spooled."""
     folder = data_dir / _SPOOL_FOLDER
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
-def _new_file(folder: Path) -> tuple[io.FileIO, Path]:
+def new_spool_file(folder: Path) -> tuple[io.FileIO, Path]:
+    """A new empty file; whoever asked for it removes it."""
     descriptor, name = tempfile.mkstemp(".zip", "archive-", folder)
     # Held as long as the file is in use: `clear_spool` of another process leaves it alone.
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return io.FileIO(descriptor, "wb"), Path(name)
 
 
-def _write(file: io.FileIO, chunk: bytes) -> None:
+def write_spool(file: io.FileIO, chunk: bytes | memoryview) -> None:
+    """Write all of it. Raises InsufficientSpace."""
     view = memoryview(chunk)
     try:
         while view:
@@ -210,7 +213,8 @@ def _write(file: io.FileIO, chunk: bytes) -> None:
         raise
 
 
-def _check_space(folder: Path, needed: int) -> None:
+def check_space(folder: Path, needed: int) -> None:
+    """Raises InsufficientSpace when fewer than `needed` bytes are free."""
     state = os.statvfs(folder)
     free = state.f_bavail * state.f_frsize
     if free < needed:

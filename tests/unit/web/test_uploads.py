@@ -245,8 +245,8 @@ async def test_free_space_is_looked_at_while_an_unannounced_body_comes(
 ) -> None:
     monkeypatch.setattr(uploads, "_CHECK_SPACE_EVERY", 1 << 20)
     looks: list[int] = []
-    check = uploads._check_space
-    monkeypatch.setattr(uploads, "_check_space", lambda folder, needed: (looks.append(needed), check(folder, needed)))
+    check = uploads.check_space
+    monkeypatch.setattr(uploads, "check_space", lambda folder, needed: (looks.append(needed), check(folder, needed)))
     async with spooled(request([b"x" * (1 << 20)] * 12), tmp_path, limit=1 << 30, spare=5):
         assert looks == [5] * 4
 

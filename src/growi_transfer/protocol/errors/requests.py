@@ -35,6 +35,12 @@ class ArchiveInvalid(InvalidRequest):
     code = "archive_invalid"
 
 
+class FormInvalid(InvalidRequest):
+    """The body is not a multipart form of the kind this route takes."""
+
+    code = "form_invalid"
+
+
 class FrameInvalid(InvalidRequest):
     """The bundle of attachments is not made of whole frames."""
 
