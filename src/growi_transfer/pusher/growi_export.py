@@ -67,6 +67,7 @@ class GrowiExporter:
         return {
             "format": "growi",
             "collections": len(moving),
+            "names": [info.name for info in moving],
             "documents": sum(writer.documents.values()),
             "bytes": size,
             "not_exported": sorted(info.name for info in found if info not in moving),

@@ -246,6 +246,32 @@ class Peer:
         """Renew the lease of the key and show that this side is alive."""
         await self._send("POST", f"/transfers/{transfer_id}/keep-alive")
 
+    # a GROWI's own routes
+
+    async def post_form(
+        self,
+        path: str,
+        chunks: Callable[[], AsyncIterator[bytes]],
+        length: int,
+        content_type: str,
+        *,
+        imports: bool = False,
+    ) -> dict[str, Any]:
+        """Send a multipart form. `imports`: the answer comes when a whole database is imported."""
+        body = Body(chunks, length, self._pace, self._timeouts.idle)
+        wait = self._timeouts.growi_import if imports else None
+        return self._object(
+            (await self._send("POST", path, body=body, headers={"content-type": content_type}, answer=wait))[1]
+        )
+
+    async def growi_files(self) -> bytes:
+        """The answer to `GET files`, which names every file of the storage."""
+        return (await self._send("GET", "/files", limit=LISTING_LIMIT))[1]
+
+    async def growi_keep_alive(self) -> None:
+        """Renew the key. GROWI 8.x has this; a GROWI 7.3 refuses it."""
+        await self._send("POST", "/keep-alive")
+
     async def _order(self, transfer_id: str, what: str) -> dict[str, Any]:
         _, body = await self._send("POST", f"/transfers/{transfer_id}/{what}", answer=self._timeouts.commit)
         return self._object(body)
@@ -285,6 +311,7 @@ class Peer:
         body: Body | None = None,
         headers: Mapping[str, str] | None = None,
         answer: float | None = None,
+        limit: int = JSON_LIMIT,
     ) -> tuple[Mapping[str, str], bytes]:
         """Headers and body of an answer of success.
 
@@ -304,7 +331,7 @@ class Peer:
                 ),
             ) as response:
                 good = 200 <= response.status < 300
-                content = await _read(response, JSON_LIMIT if good else ERROR_LIMIT)
+                content = await _read(response, limit if good else ERROR_LIMIT)
                 if not good:
                     raise self._refusal(response.status, response.headers, content or b"")
                 if content is None:
