@@ -64,6 +64,10 @@ from growi_transfer.receiver.endings import Endings
 from growi_transfer.receiver.file_names import FileNames
 from growi_transfer.receiver.file_proof import FileProof
 from growi_transfer.receiver.file_swap import FileSwap
+from growi_transfer.receiver.growi.apply import GrowiApplier
+from growi_transfer.receiver.growi.files import GrowiFiles
+from growi_transfer.receiver.growi.intake import GrowiIntake
+from growi_transfer.receiver.growi.side import GrowiSide
 from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.in_flight import InFlight
 from growi_transfer.receiver.info import InstanceInfo
@@ -99,6 +103,7 @@ class Services:
     recheck: Recheck
     data_dir: Path
     receiver: Receiver | None
+    growi: GrowiSide | None
     pusher: Pusher | None
 
 
@@ -152,6 +157,7 @@ async def open_services(
             recheck=Recheck(database=parts.database, storage=parts.storage, ledger=parts.ledger, signer=parts.signer),
             data_dir=settings.data_dir,
             receiver=receiver,
+            growi=_growi_side(parts, receiver) if receiver is not None else None,
             pusher=pusher,
         )
 
@@ -308,6 +314,7 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
                 Rules(parts.database, parts.environment, _now),
                 board,
                 Merger(parts.database, ledger, _now, ObjectId),
+                GrowiApplier(parts.database, ledger, Rules(parts.database, parts.environment, _now), _now, ObjectId),
             ),
             files=files,
             importer=importer,
@@ -333,6 +340,20 @@ async def _receiver(parts: _Parts, keys: Keys) -> Receiver:
         growi_version=parts.settings.growi_version,
         retention=timedelta(days=parts.settings.retention_days),
     )
+
+
+def _growi_side(parts: _Parts, receiver: Receiver) -> GrowiSide:
+    """What an unmodified GROWI pushes to."""
+    intake = GrowiIntake(
+        receiver=receiver,
+        database=parts.database,
+        ledger=parts.ledger,
+        transfers=Transfers(parts.ledger, parts.board, _now),
+        version=parts.settings.growi_version,
+        new_id=lambda: secrets.token_hex(16),
+    )
+    limit = parts.config.max_file_size
+    return GrowiSide(intake, GrowiFiles(parts.database, parts.storage, parts.ledger, max_file_size=limit))
 
 
 def _pusher(parts: _Parts, orders: Orders, loopback_allowed: bool) -> tuple[Pusher, Runner[PushJob]]:

@@ -162,6 +162,7 @@ async def serving(services: wiring.Services, settings: Settings) -> AsyncIterato
         data_dir=settings.data_dir,
         version="test",
         receiver=services.receiver,
+        growi=services.growi,
         pusher=services.pusher,
     )
     with socket.create_server(("127.0.0.1", 0)) as bound:

@@ -59,6 +59,12 @@ class GrowiArchive:
         self.ignored = tuple(ignored)
 
     @property
+    def archived(self) -> tuple[str, ...]:
+        """Names of all collections that the archive has, of operating state too."""
+        flat = (name.removesuffix(_SUFFIX) for name in self.ignored if name.endswith(_SUFFIX) and "/" not in name)
+        return (*self._entries, *flat)
+
+    @property
     def collections(self) -> tuple[str, ...]:
         """Names, in the order of the archive."""
         return tuple(self._entries)
@@ -123,7 +129,7 @@ def _examine(source: FileSource, limits: ArchiveLimits) -> GrowiArchive:
     }
     meta = entries.pop(META_NAME, None)
     if meta is None:
-        raise ArchiveInvalid(f"The archive has no {META_NAME}.")
+        raise ArchiveInvalid(f"The archive has no {META_NAME}.", entry=META_NAME)
     collections: dict[str, Entry] = {}
     ignored: list[str] = []
     for name, entry in entries.items():
@@ -151,7 +157,7 @@ def _meta(text: bytes) -> GrowiMeta:
     except orjson.JSONDecodeError:
         value = None
     if not isinstance(value, dict) or not isinstance(value.get("version"), str):
-        raise ArchiveInvalid(f"{META_NAME} does not tell the version of GROWI.")
+        raise ArchiveInvalid(f"{META_NAME} does not tell the version of GROWI.", entry=META_NAME)
     variables = value.get("envVars")
     return GrowiMeta(
         value["version"],

@@ -47,6 +47,7 @@ async def serve_wiki(session: Session, settings: Settings, role: str, signals: S
                     data_dir=settings.data_dir,
                     version=__version__,
                     receiver=services.receiver if role != "pusher" else None,
+                    growi=services.growi if role != "pusher" else None,
                     pusher=services.pusher if role != "receiver" else None,
                     retention=timedelta(days=settings.retention_days),
                 )

@@ -105,6 +105,9 @@ class Services(Protocol):
     def receiver(self) -> Receiver | None: ...
 
     @property
+    def growi(self) -> web.GrowiService | None: ...
+
+    @property
     def pusher(self) -> Pusher | None: ...
 
     @property

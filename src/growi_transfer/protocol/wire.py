@@ -161,9 +161,14 @@ class SetUp(Shape):
     """What a transfer is. It never changes; a resume under another one is refused."""
 
     protocol: Annotated[int, Field(ge=PROTOCOL, le=PROTOCOL)] = PROTOCOL
-    preset: Literal["replace", "merge"] = "replace"
+    preset: Literal["replace", "merge", "growi"] = "replace"
+    """`growi`: what an unmodified GROWI sent, with a mode for each collection; never set by a peer of our own."""
     merge: MergeRules | None = None
     """With preset `merge` only."""
+    modes: Annotated[dict[CollectionName, Literal["insert", "upsert", "flushAndInsert"]], Field(max_length=10_000)] = (
+        Field(default_factory=dict)
+    )
+    """With preset `growi` only."""
     source: SourceInfo
     excluded_collections: Annotated[tuple[CollectionName, ...], Field(max_length=COLLECTIONS), FailFast()] = ()
     excluded_paths: Annotated[tuple[PagePattern, ...], Field(max_length=PATTERNS), FailFast()] = ()

@@ -20,7 +20,7 @@ from growi_transfer.pusher.excluded_pages import EXCLUDED
 from growi_transfer.pusher.gate import Gate
 from growi_transfer.pusher.growi_forms import attachment_form
 from growi_transfer.pusher.growi_listing import Listing
-from growi_transfer.pusher.peer import Peer
+from growi_transfer.pusher.growi_peer import GrowiPeer
 from growi_transfer.pusher.retry import Retry
 from growi_transfer.pusher.source_files import Source, SourceFiles
 from growi_transfer.storage.base import Storage
@@ -39,7 +39,7 @@ class GrowiAttachments:
         storage: Storage,
         ledger: Ledger,
         board: ProgressBoard,
-        peer: Peer,
+        peer: GrowiPeer,
         retry: Retry,
         gate: Gate,
         sources: SourceFiles,
@@ -107,7 +107,7 @@ class GrowiAttachments:
     async def _send(self, source: Source, document: dict[str, Any], raw: bytes) -> None:
         size = source.row.size
         form = attachment_form(lambda: self._content(source), size, document, document_text(raw))
-        await self._peer.post_form("/attachment", form.chunks, form.length, form.content_type)
+        await self._peer.attachment(form)
 
     async def _content(self, source: Source) -> AsyncIterator[bytes]:
         async for chunk in self._storage.open(source.row.path):

@@ -29,7 +29,7 @@ from growi_transfer.pusher.growi_attachments import GrowiAttachments
 from growi_transfer.pusher.growi_export import GrowiExporter
 from growi_transfer.pusher.growi_forms import archive_form
 from growi_transfer.pusher.growi_listing import Listing, parse_listing
-from growi_transfer.pusher.peer import Peer
+from growi_transfer.pusher.growi_peer import GrowiPeer
 from growi_transfer.pusher.retry import Retry
 
 _log = structlog.get_logger(__name__)
@@ -73,7 +73,7 @@ class GrowiPush:
         life: Life,
         ledger: Ledger,
         board: ProgressBoard,
-        peer: Peer,
+        peer: GrowiPeer,
         retry: Retry,
         exporter: GrowiExporter,
         sender: GrowiAttachments,
@@ -126,7 +126,7 @@ class GrowiPush:
         while True:
             await self._retry.sleep(_KEEP_ALIVE)
             with suppress(TransferError):
-                await self._peer.growi_keep_alive()
+                await self._peer.keep_alive()
 
     # the archive
 
@@ -156,9 +156,7 @@ class GrowiPush:
                 operator=self._setup.operator,
                 upload_configs=self._setup.upload_configs,
             )
-            answer = await self._retry(
-                lambda: self._peer.post_form("/", form.chunks, form.length, form.content_type, imports=True)
-            )
+            answer = await self._retry(lambda: self._peer.import_archive(form))
         finally:
             path.unlink(missing_ok=True)
         _check(answer)
@@ -199,7 +197,7 @@ class GrowiPush:
             raise AttachmentsIncomplete(f"{failed} attachments could not be transferred.", files=failed)
 
     async def _listing(self) -> Listing:
-        body = await self._retry(self._peer.growi_files)
+        body = await self._retry(self._peer.files)
         return await asyncio.to_thread(parse_listing, body)
 
     async def _lacking(self, listing: Listing) -> int:
@@ -251,6 +249,10 @@ def _check(answer: Mapping[str, Any]) -> None:
             code="mongo_collection_import_failure",
             status=200,
         )
+
+
+def _options_of(collection: str) -> dict[str, Any]:
+    return {"collectionName": collection, "mode": "flushAndInsert", **_OPTIONS.get(collection, {})}
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:

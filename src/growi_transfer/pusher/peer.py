@@ -131,7 +131,7 @@ class Peer:
 
     async def growi_info(self) -> GrowiInfo:
         """What the destination says about itself. It may write a probe file into its storage for that."""
-        _, body = await self._send("GET", "/growi-info")
+        _, body = await self.send("GET", "/growi-info")
         try:
             return parse_growi_info(body)
         except InvalidRequest as error:
@@ -180,7 +180,7 @@ class Peer:
     async def upload_state(self, transfer_id: str, attachment_id: str) -> UploadState | None:
         """Where a large file is; None when nothing of it is there."""
         try:
-            headers, _ = await self._send("HEAD", _upload_path(transfer_id, attachment_id))
+            headers, _ = await self.send("HEAD", _upload_path(transfer_id, attachment_id))
         except PeerRefused as error:
             # An answer to HEAD has no body that could tell more.
             if error.status == 404:
@@ -213,10 +213,10 @@ class Peer:
         if length or not late:
             body = Body(lambda: chunks, length, self._pace, self._timeouts.idle)
             headers = upload_headers(offset, complete and not late, known, file)
-            state = self._upload_state((await self._send("PATCH", path, body=body, headers=headers))[0])
+            state = self._upload_state((await self.send("PATCH", path, body=body, headers=headers))[0])
         if late and callable(digest):
             headers = upload_headers(offset + length, True, digest(), file)
-            state = self._upload_state((await self._send("PATCH", path, body=self._body(()), headers=headers))[0])
+            state = self._upload_state((await self.send("PATCH", path, body=self._body(()), headers=headers))[0])
         return state
 
     async def verify(self, transfer_id: str, expected: Verify) -> dict[str, Any]:
@@ -244,51 +244,32 @@ class Peer:
 
     async def keep_alive(self, transfer_id: str) -> None:
         """Renew the lease of the key and show that this side is alive."""
-        await self._send("POST", f"/transfers/{transfer_id}/keep-alive")
-
-    # a GROWI's own routes
-
-    async def post_form(
-        self,
-        path: str,
-        chunks: Callable[[], AsyncIterator[bytes]],
-        length: int,
-        content_type: str,
-        *,
-        imports: bool = False,
-    ) -> dict[str, Any]:
-        """Send a multipart form. `imports`: the answer comes when a whole database is imported."""
-        body = Body(chunks, length, self._pace, self._timeouts.idle)
-        wait = self._timeouts.growi_import if imports else None
-        return self._object(
-            (await self._send("POST", path, body=body, headers={"content-type": content_type}, answer=wait))[1]
-        )
-
-    async def growi_files(self) -> bytes:
-        """The answer to `GET files`, which names every file of the storage."""
-        return (await self._send("GET", "/files", limit=LISTING_LIMIT))[1]
-
-    async def growi_keep_alive(self) -> None:
-        """Renew the key. GROWI 8.x has this; a GROWI 7.3 refuses it."""
-        await self._send("POST", "/keep-alive")
+        await self.send("POST", f"/transfers/{transfer_id}/keep-alive")
 
     async def _order(self, transfer_id: str, what: str) -> dict[str, Any]:
-        _, body = await self._send("POST", f"/transfers/{transfer_id}/{what}", answer=self._timeouts.commit)
-        return self._object(body)
+        _, body = await self.send("POST", f"/transfers/{transfer_id}/{what}", answer=self._timeouts.commit)
+        return self.object_of(body)
 
     async def _json(self, method: str, path: str, shape: Shape | None = None) -> dict[str, Any]:
         body, headers = None, {}
         if shape is not None:
             body, headers = self._body((shape.model_dump_json().encode(),)), {"content-type": "application/json"}
-        return self._object((await self._send(method, path, body=body, headers=headers))[1])
+        return self.object_of((await self.send(method, path, body=body, headers=headers))[1])
 
     async def _bytes(self, method: str, path: str, parts: Sequence[Chunk], kind: str) -> dict[str, Any]:
-        return self._object((await self._send(method, path, body=self._body(parts), headers={"content-type": kind}))[1])
+        return self.object_of(
+            (await self.send(method, path, body=self._body(parts), headers={"content-type": kind}))[1]
+        )
+
+    def body(self, chunks: Callable[[], AsyncIterator[Chunk]], length: int) -> Body:
+        """A body of `length` bytes for `send`, whose chunks are asked for each time it is sent."""
+        return Body(chunks, length, self._pace, self._timeouts.idle)
 
     def _body(self, parts: Sequence[Chunk]) -> Body:
         return Body(lambda: joined(parts), sum(map(len, parts)), self._pace, self._timeouts.idle)
 
-    def _object(self, body: bytes) -> dict[str, Any]:
+    def object_of(self, body: bytes) -> dict[str, Any]:
+        """An answer as the JSON object that it has to be. Raises PeerRefused."""
         try:
             answer = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -303,7 +284,7 @@ class Peer:
             raise invalid_answer("it does not tell the offset of the upload.", self.origin)
         return state
 
-    async def _send(
+    async def send(
         self,
         method: str,
         path: str,

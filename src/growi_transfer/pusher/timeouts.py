@@ -16,3 +16,5 @@ class PeerTimeouts:
     """From the end of a request to the answer, and between two pieces of one."""
     commit: float = 900.0
     """The same for commit, rollback and cancel, which may have to wait for work on the database."""
+    growi_import: float = 4 * 3600.0
+    """The same for the archive that a GROWI takes: it answers when all of it is imported."""

@@ -21,6 +21,7 @@ from growi_transfer.protocol.errors import CommitFailed, NotRestorable
 from growi_transfer.protocol.names import OWN_PREFIX, former_name, is_operating_state
 from growi_transfer.protocol.progress import Noted
 from growi_transfer.receiver.file_swap import FileSwap
+from growi_transfer.receiver.growi.apply import GrowiApplier
 from growi_transfer.receiver.merge.merger import Merger
 from growi_transfer.receiver.merge.steps import check_unchanged, merge_steps
 from growi_transfer.receiver.rules import Rules
@@ -50,8 +51,10 @@ class Committer:
         rules: Rules,
         board: ProgressBoard,
         merger: Merger,
+        growi: GrowiApplier,
     ) -> None:
         self._merger = merger
+        self._growi = growi
         self._database = database
         self._ledger = ledger
         self._files = files
@@ -67,6 +70,9 @@ class Committer:
         if setup.get("preset") == "merge":
             outcome = await self._merger.prepare(transfer_id, setup)
             await self._write_journal(transfer_id, await merge_steps(self._database, transfer_id, rows, outcome))
+            return
+        if setup.get("preset") == "growi":
+            await self._write_journal(transfer_id, await self._growi.prepare(transfer_id, setup))
             return
         steps: list[tuple[str, dict[str, Any]]] = []
         steps += _view_drops(entries, excluded)

@@ -52,22 +52,25 @@ async def import_growi_archive(
         counted = _Losses(archive)
         body = PutTransfer(
             setup=SetUp(
+                preset="growi",
+                modes=dict.fromkeys(names, "flushAndInsert"),
                 source=SourceInfo(version=archive.meta.version[:2000]),
-                excluded_collections=tuple(sorted(name for name in here if name not in names)),
                 with_attachments=False,
             ),
-            collections=tuple(_declared(number, name, here, archive) for number, name in enumerate(names)),
+            collections=tuple(declared(number, name, here, archive) for number, name in enumerate(names)),
         )
-        answer = await bring_in(receiver, transfer_id, body, counted.documents, _no_files, commit=commit)
+        answer = await bring_in(receiver, transfer_id, body, counted.documents, no_files, commit=commit)
         ignored = [*archive.ignored, *(name for name in archive.collections if name not in names)]
         return {**answer, "ignored": ignored, "losses": dict(counted.found)}
 
 
-async def _no_files() -> int:
+async def no_files() -> int:
+    """Such an archive has none."""
     return 0
 
 
-def _declared(number: int, name: str, here: Mapping[str, CollectionInfo], archive: GrowiArchive) -> Collection:
+def declared(number: int, name: str, here: Mapping[str, CollectionInfo], archive: GrowiArchive) -> Collection:
+    """A collection of the archive as it is staged. Raises CollectionKindUnsupported."""
     info = here.get(name)
     if info is not None and info.kind not in _PLAIN_KINDS:
         raise CollectionKindUnsupported(

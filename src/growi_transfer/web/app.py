@@ -17,6 +17,7 @@ from growi_transfer.protocol.errors import TransferError
 from growi_transfer.web import (
     attachments_api,
     events,
+    growi_api,
     live,
     logs_api,
     pages,
@@ -36,6 +37,7 @@ OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
 ROUTES: list[BaseRoute] = [
     *receiver_api.ROUTES,
+    *growi_api.ROUTES,
     *attachments_api.ROUTES,
     *pusher_api.ROUTES,
     *events.ROUTES,

@@ -30,7 +30,7 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.protocol.wire import EPOCH_HEADER, KEY_HEADER
 from growi_transfer.receiver.rate_limit import FailureLimiter
-from growi_transfer.web.services import PusherService, ReceiverService, Services
+from growi_transfer.web.services import GrowiService, PusherService, ReceiverService, Services
 
 COOKIE = "growi_transfer_admin"
 _PURPOSE = "growi-transfer/admin-session/1"
@@ -187,6 +187,11 @@ class Guard:
         if self._services.receiver is None:
             raise NotFound("This server does not receive transfers.")
         return self._services.receiver
+
+    def growi(self) -> GrowiService:
+        if self._services.growi is None:
+            raise NotFound("This server does not receive transfers.")
+        return self._services.growi
 
     def pusher(self) -> PusherService:
         if self._services.pusher is None:

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from growi_transfer.protocol.errors import (
     Conflict,
     Forbidden,
+    GrowiParseFailed,
     Incompatible,
     InsufficientSpace,
     InvalidRequest,
@@ -25,8 +26,10 @@ from growi_transfer.protocol.errors import (
     PeerRefused,
     RateLimited,
     TooLarge,
+    TransferDataInvalid,
     TransferError,
     Unavailable,
+    VersionIncompatible,
     code_of,
     is_retryable,
 )
@@ -44,7 +47,11 @@ STATUS: dict[type[TransferError], int] = {
     OperatorFault: 500,
     PeerRefused: 502,
     RateLimited: 429,
-    Incompatible: 400,  # as GROWI answers it
+    # As GROWI answers them:
+    Incompatible: 400,
+    GrowiParseFailed: 500,
+    TransferDataInvalid: 500,
+    VersionIncompatible: 500,
 }
 """The nearest class wins: a leaf has the status of its branch unless it stands here itself."""
 

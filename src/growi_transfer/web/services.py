@@ -6,7 +6,7 @@ the parts are made.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -122,6 +122,15 @@ class ReceiverService(Protocol):
     async def import_archive(self, path: Path) -> dict[str, Any]: ...
 
 
+class GrowiService(Protocol):
+    """The receiving role for an unmodified GROWI."""
+
+    async def import_archive(self, key_id: str, fields: Mapping[str, str], archive: Path | None) -> dict[str, Any]:
+        """What is told in the answer, besides its message."""
+
+    async def put_attachment(self, key_id: str, fields: Mapping[str, str], content: Path | None, size: int) -> None: ...
+
+
 class PusherService(Protocol):
     """The pushing role. Answers with a transfer are `{"transfer": <the public shape>}`."""
 
@@ -208,6 +217,7 @@ class Services:
     data_dir: Path
     version: str
     receiver: ReceiverService | None = None
+    growi: GrowiService | None = None
     pusher: PusherService | None = None
     limits: Limits = Limits()
     clock: Callable[[], datetime] = _now

@@ -22,6 +22,7 @@ from __future__ import annotations
 # ruff: noqa: F403 (every class of a family is public, so a new error is written in one place and in no list)
 from growi_transfer.protocol.errors.access import *
 from growi_transfer.protocol.errors.conflicts import *
+from growi_transfer.protocol.errors.growi import *
 from growi_transfer.protocol.errors.machines import *
 from growi_transfer.protocol.errors.requests import *
 from growi_transfer.protocol.errors.tree import *

@@ -1,0 +1,68 @@
+"""The two routes by which an unmodified GROWI pushes. Status codes, codes and texts are GROWI's (docs/growi.md)."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from growi_transfer.protocol.errors import FormInvalid, GrowiParseFailed, TransferDataInvalid
+from growi_transfer.web.auth import guard_of, services_of
+from growi_transfer.web.forms import form
+from growi_transfer.web.requests import api
+
+_ARCHIVE, _CONTENT = "transferDataZipFile", "content"
+_STARTED = "Successfully started to receive transfer data."
+_STORED = "Successfully imported attached file."
+
+
+async def import_archive(request: Request) -> Response:
+    """`POST /`: answered when all of it is in place."""
+    guard = guard_of(request)
+    row = await guard.unclaimed_key(request)
+    services = services_of(request)
+    limits = services.limits
+    try:
+        async with form(
+            request,
+            services.data_dir,
+            file_field=_ARCHIVE,
+            limit=limits.archive_bytes,
+            spare=limits.spare_bytes,
+        ) as received:
+            await guard.receiver().keys.renew(row.id)
+            file = received.file
+            if file is not None and not file.name.endswith(".zip"):
+                raise TransferDataInvalid()
+            path = file.path if file is not None else None
+            answer = await guard.growi().import_archive(row.id, received.fields, path)
+    except FormInvalid as error:
+        raise GrowiParseFailed() from error
+    return JSONResponse({"message": _STARTED, **answer})
+
+
+async def attachment(request: Request) -> Response:
+    """`POST /attachment`: answered when the file is durable."""
+    guard = guard_of(request)
+    row = await guard.unclaimed_key(request)
+    services = services_of(request)
+    limits = services.limits
+    try:
+        async with form(
+            request,
+            services.data_dir,
+            file_field=_CONTENT,
+            limit=limits.archive_bytes,
+            spare=limits.spare_bytes,
+        ) as received:
+            file = received.file
+            path, size = (file.path, file.size) if file is not None else (None, 0)
+            await guard.growi().put_attachment(row.id, received.fields, path, size)
+    except FormInvalid as error:
+        raise GrowiParseFailed("Failed to parse body.") from error
+    return JSONResponse({"message": _STORED})
+
+
+ROUTES = [
+    api("POST", "/", import_archive),
+    api("POST", "/attachment", attachment),
+]
