@@ -15,8 +15,8 @@ from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.mongo.client import DECODED, Database
 from growi_transfer.protocol.errors import FileNotFound, SizeMismatch, TransferError, code_of, is_retryable
 from growi_transfer.protocol.progress import Failure, FilesSkipped, FilesStored, ItemFailed, ItemRecovered
-from growi_transfer.pusher.attachments import MISSING_FILE
 from growi_transfer.pusher.excluded_pages import EXCLUDED
+from growi_transfer.pusher.file_outcomes import MISSING_FILE
 from growi_transfer.pusher.gate import Gate
 from growi_transfer.pusher.growi_forms import attachment_form
 from growi_transfer.pusher.growi_listing import Listing
