@@ -22,7 +22,7 @@ from growi_transfer.jobs.orders import PUSHER_ORDERS, RECEIVER_ORDERS, Orders
 from growi_transfer.jobs.recheck import Recheck
 from growi_transfer.jobs.retention import purge_hourly
 from growi_transfer.jobs.runner import Runner
-from growi_transfer.ledger.base import Ledger, Role
+from growi_transfer.ledger.base import Ledger, Role, TransferRow
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import Life
 from growi_transfer.ledger.log import TransferLog
@@ -30,7 +30,7 @@ from growi_transfer.ledger.mongo import MongoLedger
 from growi_transfer.ledger.process import is_gone, process_name
 from growi_transfer.mongo.client import Database, open_database
 from growi_transfer.mongo.embedded import EmbeddedMongod, uri_of_running
-from growi_transfer.mongo.wiki import read_configs
+from growi_transfer.mongo.wiki import first_admin, read_configs
 from growi_transfer.protocol.errors import FolderInUse, SettingInvalid, StorageNotConfigured, TransferError
 from growi_transfer.protocol.growi_config import InstanceConfig, merge
 from growi_transfer.protocol.receipt import Side, Signer
@@ -41,13 +41,17 @@ from growi_transfer.pusher.adapt import ATTACHMENTS, VOLUMES, VOLUMES_BUDGET, Tu
 from growi_transfer.pusher.address import AllowedDestinations
 from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.bandwidth import BandwidthLimiter
+from growi_transfer.pusher.excluded_pages import ExcludedPages
 from growi_transfer.pusher.exporter import Exporter
 from growi_transfer.pusher.freeze import Freeze
 from growi_transfer.pusher.gate import Gate
+from growi_transfer.pusher.growi_attachments import GrowiAttachments
 from growi_transfer.pusher.growi_export import GrowiExporter
-from growi_transfer.pusher.job import PushJob, setup_of
+from growi_transfer.pusher.growi_peer import GrowiPeer
+from growi_transfer.pusher.growi_push import GrowiPush, GrowiSetUp
+from growi_transfer.pusher.job import PushJob, Run, setup_of
 from growi_transfer.pusher.link import Link
-from growi_transfer.pusher.options import options_of
+from growi_transfer.pusher.options import accepts_file, options_of
 from growi_transfer.pusher.outage import DESTINATION_AWAY, SOURCE_AWAY, Outage
 from growi_transfer.pusher.outgoing import Outgoing
 from growi_transfer.pusher.peer import Peer, open_peer
@@ -56,7 +60,8 @@ from growi_transfer.pusher.push import Push, Totals
 from growi_transfer.pusher.pusher import Pusher
 from growi_transfer.pusher.receipts import Receipts as SentReceipts
 from growi_transfer.pusher.retry import Retry
-from growi_transfer.pusher.sizes import sizes_for
+from growi_transfer.pusher.sizes import Sizes, sizes_for
+from growi_transfer.pusher.source_files import SourceFiles
 from growi_transfer.pusher.volumes import VolumeSender
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.commit import Committer
@@ -386,12 +391,7 @@ def _pusher(parts: _Parts, orders: Orders, loopback_allowed: bool) -> tuple[Push
         keys=parts.files,
         open_peer=peer_for,
         owners=orders,
-        growi_exporter=GrowiExporter(
-            database=parts.database,
-            environment=parts.environment,
-            version=parts.settings.growi_version,
-            clock=_now,
-        ),
+        growi_exporter=_growi_exporter(parts),
         receipts=parts.receipts,
         clock=_now,
         freeze=Freeze(parts.database, life, _now),
@@ -435,7 +435,7 @@ async def _push_job(
     parts: _Parts, life: Life, peer_for: Callable[..., Any], transfer_id: str, epoch: int
 ) -> AsyncIterator[PushJob]:
     row = await life.get(transfer_id)
-    options, setup = options_of(row), setup_of(row)
+    options = options_of(row)
     key = parts.files.key(transfer_id)
     volumes, attachments = Gate(1, VOLUMES_BUDGET), Gate(1)
     tuners = Tuner(volumes, VOLUMES, options.volumes), Tuner(attachments, ATTACHMENTS, options.attachments)
@@ -443,55 +443,12 @@ async def _push_job(
     bandwidth = BandwidthLimiter(options.bandwidth)
     retry, source = _retries(parts.board, transfer_id, options.patience)
     async with peer_for(key or "", epoch, bandwidth) as peer:
-        await _overtake(parts.ledger, peer, transfer_id, epoch)
-        send = VolumeSender(
-            transfer_id=transfer_id,
-            ledger=parts.ledger,
-            board=parts.board,
-            peer=peer,
-            retry=retry,
-            link=Link(options.deflate, lambda: volumes.in_flight, lambda: bandwidth.rate),
-            size=sizes.volume,
-            tuner=tuners[0],
-        )
-        outgoing = Outgoing(ledger=parts.ledger, transfer_id=transfer_id, gate=volumes, send=send, size=sizes.volume)
-        push = Push(
-            transfer_id=transfer_id,
-            setup=setup,
-            receipts=parts.receipts,
-            options=options,
-            life=life,
-            ledger=parts.ledger,
-            board=parts.board,
-            peer=peer,
-            retry=retry,
-            exporter=lambda declare: Exporter(
-                database=parts.database,
-                ledger=parts.ledger,
-                transfer_id=transfer_id,
-                excluded=setup.excluded_collections,
-                declare=declare,
-                outgoing=outgoing,
-                range_bytes=RANGE_BYTES,
-                note=lambda noted: parts.board.apply(Role.PUSHER, transfer_id, noted),
-            ),
-            sender=AttachmentSender(
-                database=parts.database,
-                storage=parts.storage,
-                ledger=parts.ledger,
-                board=parts.board,
-                peer=peer,
-                retry=retry,
-                gate=attachments,
-                transfer_id=transfer_id,
-                accepts=lambda code: options.accept_all or code in options.accept_warnings,
-                exclude_paths=setup.excluded_paths,
-            ),
-            totals=Totals(**row.facts.get("totals", {})),
-            marker=lambda: secrets.token_hex(6),
-            is_replica_set=parts.database.is_replica_set,
-            freeze=Freeze(parts.database, life, _now),
-        )
+        push: Run
+        if row.setup.get("dialect") == "growi":
+            push = await _growi_push(parts, life, peer, row, retry, attachments)
+        else:
+            await _overtake(parts.ledger, peer, transfer_id, epoch)
+            push = _native_push(parts, life, peer, row, retry, volumes, attachments, bandwidth, tuners[0], sizes)
         measuring = asyncio.ensure_future(
             measure(parts.board, transfer_id, volumes, attachments, retry.by_kind, asyncio.sleep)
         )
@@ -500,3 +457,116 @@ async def _push_job(
         finally:
             measuring.cancel()
             await asyncio.gather(measuring, return_exceptions=True)
+
+
+def _native_push(
+    parts: _Parts,
+    life: Life,
+    peer: Peer,
+    row: TransferRow,
+    retry: Retry,
+    volumes: Gate,
+    attachments: Gate,
+    bandwidth: BandwidthLimiter,
+    tuner: Tuner,
+    sizes: Sizes,
+) -> Push:
+    options, setup, transfer_id = options_of(row), setup_of(row), row.id
+    send = VolumeSender(
+        transfer_id=transfer_id,
+        ledger=parts.ledger,
+        board=parts.board,
+        peer=peer,
+        retry=retry,
+        link=Link(options.deflate, lambda: volumes.in_flight, lambda: bandwidth.rate),
+        size=sizes.volume,
+        tuner=tuner,
+    )
+    outgoing = Outgoing(ledger=parts.ledger, transfer_id=transfer_id, gate=volumes, send=send, size=sizes.volume)
+    return Push(
+        transfer_id=transfer_id,
+        setup=setup,
+        receipts=parts.receipts,
+        options=options,
+        life=life,
+        ledger=parts.ledger,
+        board=parts.board,
+        peer=peer,
+        retry=retry,
+        exporter=lambda declare: Exporter(
+            database=parts.database,
+            ledger=parts.ledger,
+            transfer_id=transfer_id,
+            excluded=setup.excluded_collections,
+            declare=declare,
+            outgoing=outgoing,
+            range_bytes=RANGE_BYTES,
+            note=lambda noted: parts.board.apply(Role.PUSHER, transfer_id, noted),
+        ),
+        sender=AttachmentSender(
+            database=parts.database,
+            storage=parts.storage,
+            ledger=parts.ledger,
+            board=parts.board,
+            peer=peer,
+            retry=retry,
+            gate=attachments,
+            transfer_id=transfer_id,
+            accepts=lambda code: accepts_file(options, code),
+            exclude_paths=setup.excluded_paths,
+        ),
+        totals=Totals(**row.facts.get("totals", {})),
+        marker=lambda: secrets.token_hex(6),
+        is_replica_set=parts.database.is_replica_set,
+        freeze=Freeze(parts.database, life, _now),
+    )
+
+
+async def _growi_push(
+    parts: _Parts, life: Life, peer: Peer, row: TransferRow, retry: Retry, attachments: Gate
+) -> GrowiPush:
+    """To an unmodified GROWI."""
+    options, setup = options_of(row), setup_of(row)
+    growi = GrowiPeer(peer)
+    return GrowiPush(
+        transfer_id=row.id,
+        setup=GrowiSetUp(
+            operator=await first_admin(parts.database) or "",
+            upload_configs=setup.upload_settings,
+            exclude_collections=setup.excluded_collections,
+        ),
+        life=life,
+        ledger=parts.ledger,
+        board=parts.board,
+        peer=growi,
+        retry=retry,
+        exporter=_growi_exporter(parts),
+        sender=GrowiAttachments(
+            database=parts.database,
+            storage=parts.storage,
+            ledger=parts.ledger,
+            board=parts.board,
+            peer=growi,
+            retry=retry,
+            gate=attachments,
+            sources=SourceFiles(
+                parts.database,
+                parts.storage,
+                parts.ledger,
+                row.id,
+                ExcludedPages(parts.database, setup.excluded_paths),
+            ),
+            transfer_id=row.id,
+            accepts=lambda code: accepts_file(options, code),
+        ),
+        spool=parts.settings.data_dir / "spool",
+    )
+
+
+def _growi_exporter(parts: _Parts) -> GrowiExporter:
+    return GrowiExporter(
+        database=parts.database,
+        environment=parts.environment,
+        version=parts.settings.growi_version,
+        clock=_now,
+    )

@@ -41,6 +41,13 @@ async def count_active_users(database: Database) -> int:
     return await _count(database, "users", {"status": _ACTIVE_USER})
 
 
+async def first_admin(database: Database) -> str | None:
+    """Id of an administrator who is active, the oldest one; None where there is none."""
+    found = await database.find("users", {"admin": True, "status": 2}, {"createdAt": 1})
+    admins = sorted(found, key=lambda user: str(user.get("createdAt")))
+    return str(admins[0]["_id"]) if admins else None
+
+
 async def count_loginable_admins(database: Database) -> int:
     """Admins that are active and have a password."""
     fields = {"admin": 1, "status": 1, "password": 1, "username": 1}

@@ -78,6 +78,12 @@ def own_blockers(source: SourceFacts, destination: GrowiInfo) -> Iterator[Findin
 
 def own_warnings(source: SourceFacts, destination: GrowiInfo) -> Iterator[Finding]:
     block = destination.transfer
+    if block is None:
+        yield Finding(
+            "destination_is_growi",
+            "The destination is a GROWI without growi-transfer: it replaces its data at once, without staging, and"
+            " cannot roll back; it does not tell whether it stored every document.",
+        )
     if source.version is None:
         yield Finding(
             "version_unknown",

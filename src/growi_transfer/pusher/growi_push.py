@@ -106,6 +106,9 @@ class GrowiPush:
     async def _run(self) -> None:
         state = await self._life.state(self._id)
         await self._life.recount(self._id)
+        imported = (await self._life.get(self._id)).facts.get(_IMPORTED)
+        if imported:
+            self._board.apply(Role.PUSHER, self._id, DocumentsStored(imported["documents"], imported["bytes"], 0))
         if state is State.CREATED:
             state = (await self._life.step(self._id, Event.CHECK_PASSED)).state
         if state is State.CHECKED:

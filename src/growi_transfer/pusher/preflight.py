@@ -26,6 +26,7 @@ from growi_transfer.protocol.source_facts import SourceFacts, UnsupportedCollect
 from growi_transfer.protocol.wire import MergeRules, SetUp, SourceInfo
 from growi_transfer.pusher.catalogue import partition
 from growi_transfer.pusher.excluded_pages import ExcludedPages
+from growi_transfer.pusher.growi_options import refuse_for_growi
 from growi_transfer.pusher.inspection import Attachments, look_at_attachments, look_for_unstorable
 from growi_transfer.pusher.line import Line, measure_line
 from growi_transfer.pusher.merge_plan import find_conflicts, of_a_merge
@@ -62,13 +63,14 @@ class Preflight:
         return merge(self._environment, await read_configs(self._database))
 
     async def run(self, peer: Peer, options: PushOptions) -> Report:
-        """Compare this source with a destination. Raises Incompatible when growi-transfer does not run there."""
+        """Compare this source with a destination. Raises Incompatible for what the destination
+        cannot do, and SettingInvalid."""
         asked = self._clock()
         destination = await peer.growi_info()
         answered = self._clock()
         if destination.transfer is None:
-            raise Incompatible("The destination is a GROWI without growi-transfer; run growi-transfer beside it.")
-        if options.merge is not None and not destination.has_feature("merge"):
+            refuse_for_growi(options, self._version)
+        elif options.merge is not None and not destination.has_feature("merge"):
             raise Incompatible("The destination's growi-transfer cannot merge; bring it up to date.")
         line = await measure_line(peer) if destination.has_feature(_PROBE) else Line()
         config = await self.config()
@@ -97,7 +99,7 @@ class Preflight:
             unstorable_count=unstorable[0],
             unstorable_documents=tuple(unstorable[1]),
             free_bytes=await database_free_bytes(self._database),
-            clock_difference=beyond(destination.transfer.now, asked, answered),
+            clock_difference=beyond(destination.transfer.now if destination.transfer else None, asked, answered),
             refused_bytes=line.refused_bytes,
             **_sizes(moving),
             **_about(found),

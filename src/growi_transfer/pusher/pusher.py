@@ -140,7 +140,11 @@ class Pusher(Steering):
                 role=Role.PUSHER,
                 id=transfer_id,
                 position=Position(State.CREATED),
-                setup={**report.setup.model_dump(mode="json"), "destination": parse_key(key_string).origin},
+                setup={
+                    **report.setup.model_dump(mode="json"),
+                    "destination": parse_key(key_string).origin,
+                    "dialect": report.destination.dialect,
+                },
                 created_at=now,
                 updated_at=now,
                 facts={

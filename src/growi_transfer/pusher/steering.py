@@ -217,6 +217,8 @@ class Steering:
         """Have the destination bring back its former data."""
         row = await self._life.get(transfer_id)
         require(row, State.COMPLETED)
+        if row.setup.get("dialect") == "growi":
+            raise StateConflict("A GROWI without growi-transfer keeps nothing to go back to.", state="completed")
         async with self._peer_of(row) as peer:
             await peer.rollback(transfer_id)
         await self._life.step(transfer_id, Event.ROLLED_BACK)
