@@ -12,7 +12,7 @@ from tests.pair.instances import Pair
 
 from growi_transfer.ledger.base import FileRow, JournalRow, RangeRow, Role
 from growi_transfer.ledger.mongo import MongoLedger
-from growi_transfer.protocol.errors import PeerUnavailable, StateConflict
+from growi_transfer.protocol.errors import PeerUnavailable, StateConflict, StorageNotWritable, TransferError
 from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.wire import PutTransfer
 from growi_transfer.pusher.attachments import AttachmentSender, Look
@@ -25,6 +25,7 @@ from growi_transfer.receiver import importer
 from growi_transfer.receiver.commit import Committer
 from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.receiver import Receiver
+from growi_transfer.storage.base import SmallFile
 
 
 def pusher_of(pair: Pair) -> Pusher:
@@ -185,6 +186,31 @@ async def test_a_transfer_goes_on_when_an_attachment_without_file_was_removed(
     assert row.position.state is State.COMPLETED, row.facts.get("error")
     assert list(pair.destination.files().values()) == [b"kept"]
     assert row.facts["progress"]["files"]["failed"] == 0
+
+
+async def test_consent_to_all_warnings_is_none_to_a_fault_that_comes_later(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--yes` is about what the preflight has shown: no file is left behind for another reason."""
+    pair.source.add_attachment(b"kept")
+    full = pair.source.add_attachment(b"does not fit")
+    storage = pair.to_destination.storage
+    original = storage.write_many
+
+    async def write_many(files: Sequence[SmallFile]) -> list[TransferError | None]:
+        results = await original([file for file in files if full["fileName"] not in file.path])
+        return [StorageNotWritable() if full["fileName"] in file.path else results.pop(0) for file in files]
+
+    monkeypatch.setattr(storage, "write_many", write_many)
+    row = await pair.push(accept_all=True)
+    assert row.position.state is State.FAILED
+    assert row.facts["error"]["code"] == "attachments_incomplete"
+    [failure] = row.facts["progress"]["failures"]
+    assert failure["code"] == "storage_not_writable"
+    monkeypatch.undo()
+    await pusher_of(pair).retry(row.id)
+    assert (await pair.wait(row.id)).position.state is State.COMPLETED
+    assert pair.destination.files() == pair.source.files()
 
 
 async def warnings_of(pair: Pair) -> tuple[str, ...]:

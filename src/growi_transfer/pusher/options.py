@@ -44,6 +44,16 @@ class PushOptions:
     """Send the files before the documents; otherwise both go at once."""
 
 
+FILE_WARNINGS = ("attachment_file_missing", "name_illegal")
+"""Warnings of the preflight under which single files stay behind."""
+
+
+def accepts_file(options: PushOptions, code: str) -> bool:
+    """Whether a file that cannot be sent for this reason may stay behind. All warnings together are those that were
+    shown before: a fault that comes up later has to be accepted by its name."""
+    return code in options.accept_warnings or (options.accept_all and code in FILE_WARNINGS)
+
+
 def wanted_merge(options: PushOptions) -> dict[str, Any] | None:
     """The rules of a merge as they stand in a set-up. Raises ValueError for rules that are none."""
     if options.merge is None:

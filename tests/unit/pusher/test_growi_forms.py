@@ -121,8 +121,10 @@ def test_an_answer_to_files() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>", b"[]", b"{}", b'{"files":{}}', b'{"files":[1]}', b'{"files":[{"name":1,"size":1}]}']
-    + [b'{"files":[{"name":"a"}]}', b'{"files":[{"name":"a","size":-1}]}', b'{"files":[{"name":"a","size":true}]}'],
+    [
+        *(b"", b"<html>", b"[]", b"{}", b'{"files":{}}', b'{"files":[1]}', b'{"files":[{"name":1,"size":1}]}'),
+        *(b'{"files":[{"name":"a"}]}', b'{"files":[{"name":"a","size":-1}]}', b'{"files":[{"name":"a","size":true}]}'),
+    ],
 )
 def test_what_is_no_answer_to_files(body: bytes) -> None:
     with pytest.raises((JsonInvalid, InvalidRequest)):
