@@ -31,7 +31,7 @@ class Growi:
 
     def __init__(self, pair: Pair, key: str, client: aiohttp.ClientSession) -> None:
         self.pair = pair
-        self.key = key.partition("__")[0]
+        self.key = key.partition("__grw_internal_tranferkey__")[0]
         self._client = client
 
     async def post(self, path: str, data: Any, key: str | None = None, **headers: str) -> Answer:
