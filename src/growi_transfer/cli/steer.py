@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -12,10 +11,9 @@ from growi_transfer.cli.follow import Following
 from growi_transfer.cli.inputs import KEY_ON_COMMAND_LINE, parse_size, read_new_key
 from growi_transfer.cli.output import size
 from growi_transfer.cli.session import Pusher, Services, Session, UsageFault, find_transfer, session_of
+from growi_transfer.cli.steps import act, at_destination, at_source, begin, begun, confirm, either, followed, tell
 from growi_transfer.ledger.base import Role, TransferRow
-from growi_transfer.protocol.errors import KeyNotKept, StateConflict
-from growi_transfer.pusher.options import options_of
-from growi_transfer.web.services import ReceiverService
+from growi_transfer.protocol.errors import KeyNotKept
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the transfer, or its first digits.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one value a line.")]
@@ -54,7 +52,7 @@ def resume(
             try:
                 if new is not None:
                     await pusher.take_key(row.id, new)
-                await _begin(session, services, pusher, row, "proceed")
+                await begin(session, services, pusher, row, "proceed")
             except KeyNotKept:
                 if new is not None or not session.output.interactive:
                     raise
@@ -62,7 +60,7 @@ def resume(
             else:
                 return
 
-    _followed(session, transfer, work)
+    followed(session, transfer, work)
 
 
 def retry(context: typer.Context, transfer: Id, json: Json = False) -> None:
@@ -72,7 +70,7 @@ def retry(context: typer.Context, transfer: Id, json: Json = False) -> None:
     Examples:
       growi-transfer transfers retry 1f3a
     """
-    _begun(context, transfer, json, "retry")
+    begun(context, transfer, json, "retry")
 
 
 def pause(context: typer.Context, transfer: Id, json: Json = False) -> None:
@@ -84,7 +82,7 @@ def pause(context: typer.Context, transfer: Id, json: Json = False) -> None:
     Examples:
       growi-transfer transfers pause 1f3a
     """
-    _act(context, transfer, json, _at_source("pause"))
+    act(context, transfer, json, at_source("pause"))
 
 
 def cancel(context: typer.Context, transfer: Id, yes: Yes = False, json: Json = False) -> None:
@@ -94,8 +92,8 @@ def cancel(context: typer.Context, transfer: Id, yes: Yes = False, json: Json = 
     Examples:
       growi-transfer transfers cancel 1f3a
     """
-    _confirm(context, yes, "Cancel this transfer? What was copied so far is thrown away.")
-    _act(context, transfer, json, _either("cancel", epoch=None))
+    confirm(context, yes, "Cancel this transfer? What was copied so far is thrown away.")
+    act(context, transfer, json, either("cancel", epoch=None))
 
 
 def tune(
@@ -140,7 +138,7 @@ def tune(
         words = (f"{name} {'auto' if value is None else value}" for name, value in shown.items())
         return f"{row.id[:12]}: {', '.join(words)}."
 
-    _act(context, transfer, json, _at_source("tune", **changes), told)
+    act(context, transfer, json, at_source("tune", **changes), told)
 
 
 def _number(option: str, text: str, most: int) -> int | None:
@@ -165,7 +163,7 @@ def verify(
       growi-transfer transfers verify 1f3a
       growi-transfer transfers verify 1f3a --deep
     """
-    _begun(context, transfer, json, "verify", commit=False, **({"deep": True} if deep else {}))
+    begun(context, transfer, json, "verify", commit=False, **({"deep": True} if deep else {}))
 
 
 def commit(context: typer.Context, transfer: Id, json: Json = False) -> None:
@@ -183,16 +181,16 @@ def commit(context: typer.Context, transfer: Id, json: Json = False) -> None:
     async def work(services: Services) -> tuple[TransferRow, dict[str, Any] | None]:
         row = await find_transfer(services.ledger, transfer)
         if row.role is Role.RECEIVER:
-            return row, await _at_destination(session, services, row, "commit", {"epoch": None})
+            return row, await at_destination(session, services, row, "commit", {"epoch": None})
         assert services.pusher is not None
         following = Following(services, session.output, commit=True)
-        await _begin(session, services, services.pusher, row, "commit")
+        await begin(session, services, services.pusher, row, "commit")
         await following.to_the_end(row.id)
         return row, None
 
     row, answer = session.with_services("both", work)
     if answer is not None:
-        _tell(session, row, answer)
+        tell(session, row, answer)
 
 
 def rollback(context: typer.Context, transfer: Id, yes: Yes = False, json: Json = False) -> None:
@@ -202,8 +200,8 @@ def rollback(context: typer.Context, transfer: Id, yes: Yes = False, json: Json 
     Examples:
       growi-transfer transfers rollback 1f3a
     """
-    _confirm(context, yes, "Bring back the former data? What was written since the commit is lost.")
-    _act(context, transfer, json, _either("rollback", epoch=None))
+    confirm(context, yes, "Bring back the former data? What was written since the commit is lost.")
+    act(context, transfer, json, either("rollback", epoch=None))
 
 
 def release(context: typer.Context, transfer: Id, json: Json = False) -> None:
@@ -220,9 +218,9 @@ def release(context: typer.Context, transfer: Id, json: Json = False) -> None:
         if row.role is not Role.RECEIVER:
             assert services.pusher is not None
             return await services.pusher.release(row.id)
-        return await _at_destination(session, services, row, "release_maintenance", {})
+        return await at_destination(session, services, row, "release_maintenance", {})
 
-    _act(context, transfer, json, action)
+    act(context, transfer, json, action)
 
 
 def purge(
@@ -248,8 +246,8 @@ def purge(
     if (transfer is None) is not expired:
         raise UsageFault("Give the ID of one transfer, or --all-expired.")
     if transfer is not None:
-        _confirm(context, yes, "Remove what is kept of this transfer? It cannot be rolled back afterwards.")
-        _act(context, transfer, json, _either("purge"), lambda row, _: f"{row.id[:12]} is purged.")
+        confirm(context, yes, "Remove what is kept of this transfer? It cannot be rolled back afterwards.")
+        act(context, transfer, json, either("purge"), lambda row, _: f"{row.id[:12]} is purged.")
         return
     session = session_of(context)
     session.output.json = json
@@ -271,132 +269,3 @@ def purge(
 
 
 COMMANDS = (resume, retry, pause, cancel, tune, verify, commit, rollback, release, purge)
-
-# how it is done
-
-
-Action = Callable[[Session, Services, TransferRow], Awaitable[dict[str, Any]]]
-
-
-def _act(
-    context: typer.Context,
-    transfer: str,
-    json: bool,
-    action: Action,
-    told: Callable[[TransferRow, dict[str, Any]], str] | None = None,
-) -> None:
-    session = session_of(context)
-    session.output.json = json
-
-    async def work(services: Services) -> tuple[TransferRow, dict[str, Any]]:
-        row = await find_transfer(services.ledger, transfer)
-        return row, await action(session, services, row)
-
-    row, answer = session.with_services("both", work)
-    _tell(session, row, answer, told)
-
-
-def _tell(
-    session: Session,
-    row: TransferRow,
-    answer: dict[str, Any],
-    told: Callable[[TransferRow, dict[str, Any]], str] | None = None,
-) -> None:
-    if session.output.json:
-        session.output.last(answer)
-    elif told is not None:
-        session.output.result(told(row, answer))
-    else:
-        session.output.result(f"{row.id[:12]} is {answer['transfer']['state'].replace('_', ' ')}.")
-
-
-def _at_source(verb: str, **arguments: Any) -> Action:
-    async def action(_: Session, services: Services, row: TransferRow) -> dict[str, Any]:
-        return await _of_source(services, row, verb, arguments)
-
-    return action
-
-
-def _either(verb: str, **of_receiver: Any) -> Action:
-    async def action(session: Session, services: Services, row: TransferRow) -> dict[str, Any]:
-        if row.role is Role.RECEIVER:
-            return await _at_destination(session, services, row, verb, of_receiver)
-        return await _of_source(services, row, verb, {})
-
-    return action
-
-
-async def _of_source(services: Services, row: TransferRow, verb: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    check_is_source(row, verb)
-    assert services.pusher is not None
-    done: dict[str, Any] = await getattr(services.pusher, verb)(row.id, **arguments)
-    return done
-
-
-async def _at_destination(
-    session: Session, services: Services, row: TransferRow, verb: str, arguments: dict[str, Any]
-) -> dict[str, Any]:
-    """Data may be coming in: the server that takes them has to do it, if there is one."""
-    if session.has_server(Role.RECEIVER):
-        done = await services.orders.to_server(Role.RECEIVER, row.id, verb, arguments)
-        if done is not None:
-            return done
-    receiver: ReceiverService | None = services.receiver
-    assert receiver is not None
-    answer: dict[str, Any] = await getattr(receiver, verb)(row.id, **arguments)
-    return answer
-
-
-def check_is_source(row: TransferRow, verb: str) -> None:
-    if row.role is not Role.PUSHER:
-        raise StateConflict(f"This transfer comes in from elsewhere: {verb} is for its source.", role=row.role.value)
-
-
-async def _begin(
-    session: Session, services: Services, pusher: Pusher, row: TransferRow, verb: str, **arguments: Any
-) -> None:
-    """A step after which the transfer runs: where it runs already, else in the server, which stays, else here."""
-    done: dict[str, Any] | None = None
-    if not await services.orders.is_owned(Role.PUSHER, row.id) and session.has_server(Role.PUSHER):
-        done = await services.orders.to_server(Role.PUSHER, row.id, verb, arguments)
-    if done is None:
-        await getattr(pusher, verb)(row.id, **arguments)
-
-
-def _begun(
-    context: typer.Context, transfer: str, json: bool, verb: str, *, commit: bool | None = None, **arguments: Any
-) -> None:
-    session = session_of(context)
-    session.output.json = json
-
-    async def work(services: Services, pusher: Pusher, row: TransferRow) -> None:
-        await _begin(session, services, pusher, row, verb, **arguments)
-
-    _followed(session, transfer, work, commit=commit)
-
-
-def _followed(
-    session: Session,
-    transfer: str,
-    work: Callable[[Services, Pusher, TransferRow], Awaitable[None]],
-    *,
-    commit: bool | None = None,
-) -> None:
-    async def run(services: Services) -> None:
-        row = await find_transfer(services.ledger, transfer)
-        check_is_source(row, "this")
-        assert services.pusher is not None
-        following = Following(services, session.output, commit=options_of(row).commit if commit is None else commit)
-        await work(services, services.pusher, row)
-        await following.to_the_end(row.id)
-
-    session.with_services("both", run)
-
-
-def _confirm(context: typer.Context, yes: bool, question: str) -> None:
-    session = session_of(context)
-    if yes:
-        return
-    if not session.output.interactive:
-        raise UsageFault("This needs --yes where nobody can be asked.")
-    typer.confirm(question, abort=True, err=True)

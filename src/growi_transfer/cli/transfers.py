@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 LOOK_SECONDS = 0.5
 """Between two looks at a transfer that another process runs; the ledger is not written more often."""
+_LATE_MICROSECONDS = 3_000_000
 _SETTLE_SECONDS = 1.5
 """After this the last lines of a process that has ended its transfer are in the ledger."""
 
@@ -169,21 +170,20 @@ def logs(
 
     async def work(services: Services) -> None:
         row = await find_transfer(services.ledger, transfer)
-        seen = ""
-        count = limit
-        while True:
+        rows = await services.ledger.log(row.role, row.id, levels=levels, limit=limit)
+        show_lines(rows)
+        floor, shown = rows[0].stamp if rows else "", [one.stamp for one in rows]
+        while follow:
             at_rest = row.position.state in ENDS
-            if follow and at_rest and seen:
-                await asyncio.sleep(_SETTLE_SECONDS)
-            rows = await services.ledger.log(row.role, row.id, levels=levels, limit=count, after=seen)
-            show_lines(rows)
-            # Lines of two processes may arrive out of order by a second; the stamp of the last one shown decides.
-            seen = rows[-1].stamp if rows else seen
-            count = KEPT
-            if not follow or at_rest:
+            await asyncio.sleep(_SETTLE_SECONDS if at_rest else LOOK_SECONDS)
+            # Another process may write its lines up to a second late, and then between those that were shown.
+            after = max(floor, _earlier(shown[-1])) if shown else ""
+            rows = await services.ledger.log(row.role, row.id, levels=levels, limit=KEPT, after=after)
+            fresh = [one for one in rows if one.stamp not in shown]
+            show_lines(fresh)
+            shown = sorted([*shown, *(one.stamp for one in fresh)])[-KEPT:]
+            if at_rest:
                 return
-            seen = seen or "0"
-            await asyncio.sleep(LOOK_SECONDS)
             row = await services.ledger.get_transfer(row.role, row.id) or row
 
     session.with_services("both", work)
@@ -202,6 +202,11 @@ async def shape_of(services: Services, row: TransferRow, retention: timedelta) -
         "created_at": row.created_at.isoformat(),
         "rollback_until": until.isoformat() if until else None,
     }
+
+
+def _earlier(stamp: str) -> str:
+    """A stamp some seconds before another one."""
+    return f"{max(0, int(stamp[:16]) - _LATE_MICROSECONDS):016d}"
 
 
 def _day(moment: datetime | None) -> str:
