@@ -138,3 +138,14 @@ def test_an_unknown_way_to_break_is_wrong_usage() -> None:
     assert code == 2
     assert lines == []
     assert "--break is one of" in err
+
+
+def test_the_plan_of_a_complete_transfer_is_timed(tmp_path: Path) -> None:
+    """More attachments than a page of the plan has."""
+    code, lines, err = finish(start("bench", "--plan-rows", "2500", "--json", "--work-dir", str(tmp_path)))
+    assert code == 0, err
+    plan = json.loads(lines[-1])["plan"]
+    assert plan["rows"] == 2500
+    assert 0 < plan["plan_seconds"] <= plan["seconds"]
+    assert plan["peak_rss_mib"].keys() == {"pusher", "receiver"}
+    assert list(tmp_path.iterdir()) == []
