@@ -14,7 +14,7 @@ from growi_transfer.ledger.base import FileRow, JournalRow, RangeRow, Role
 from growi_transfer.ledger.mongo import MongoLedger
 from growi_transfer.protocol.errors import PeerUnavailable, StateConflict, StorageNotWritable, TransferError
 from growi_transfer.protocol.machine import State
-from growi_transfer.protocol.wire import PutTransfer
+from growi_transfer.protocol.wire import PutTransfer, Verify
 from growi_transfer.pusher.attachments import AttachmentSender, Look
 from growi_transfer.pusher.catalogue import Catalogue
 from growi_transfer.pusher.options import PushOptions
@@ -24,6 +24,7 @@ from growi_transfer.pusher.pusher import Pusher
 from growi_transfer.receiver import importer
 from growi_transfer.receiver.commit import Committer
 from growi_transfer.receiver.importer import Importer
+from growi_transfer.receiver.receipts import Made, Receipts
 from growi_transfer.receiver.receiver import Receiver
 from growi_transfer.storage.base import SmallFile
 
@@ -147,6 +148,27 @@ async def test_proving_once_more_sends_nothing_again(pair: Pair, monkeypatch: py
     assert (await pair.wait(row.id)).position.state is State.READY
     assert sent == []
     assert written == []
+
+
+async def test_a_receipt_that_takes_longer_than_the_source_waits(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a million files does: the outcome is known before the destination is ready."""
+    seen = asyncio.Event()
+    verify, make = Peer.verify, Receipts.make
+
+    async def ask(peer: Peer, transfer_id: str, expected: Verify) -> dict[str, Any]:
+        answer = await verify(peer, transfer_id, expected.model_copy(update={"seconds": 0.02}))
+        if answer["held"]["verify"]:
+            seen.set()
+        return answer
+
+    async def make_late(receipts: Receipts, transfer_id: str, state: Made) -> None:
+        await asyncio.wait_for(seen.wait(), 30)
+        await make(receipts, transfer_id, state)
+
+    monkeypatch.setattr(Peer, "verify", ask)
+    monkeypatch.setattr(Receipts, "make", make_late)
+    row = await pair.push(commit=False)
+    assert row.position.state is State.READY
 
 
 async def test_an_index_in_staging_that_refuses_a_document(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

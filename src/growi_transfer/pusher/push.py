@@ -249,7 +249,8 @@ class Push:
             if held.get("error"):
                 error = held["error"]
                 raise PeerRefused(str(error["message"]), code=str(error["code"]), status=409)
-            outcome = held.get("verify")
+            # Of many files the receipt takes its time, and the destination is ready only then.
+            outcome = None if held.get("working") else held.get("verify")
             is_indexed = outcome or (answer.get("transfer") or {}).get("state") == State.VERIFYING
             if is_indexed and await self._life.state(self._id) is State.INDEXING:
                 await self._life.step(self._id, Event.INDEXED)
