@@ -16,6 +16,7 @@ from growi_transfer.ledger.base import JournalRow, Role
 from growi_transfer.mongo import swap as swap_module
 from growi_transfer.protocol.errors import CommitFailed, NotRestorable, StateConflict, Superseded
 from growi_transfer.protocol.machine import State
+from growi_transfer.protocol.wire import PutTransfer, SetUp, SourceInfo
 from growi_transfer.receiver.commit import FILES, SWAP, Committer
 from growi_transfer.receiver.file_swap import FileSwap
 
@@ -302,3 +303,19 @@ def _as_before(admit: Any, old_epoch: int) -> Any:
         return await admit(transfer_id, None if epoch == old_epoch and calls == 1 else epoch)
 
     return wrapped
+
+
+async def test_an_id_that_begins_like_that_of_a_kept_transfer_cannot_get_at_what_is_kept(pair: Pair) -> None:
+    fill(pair)
+    receiver = receiver_of(pair)
+    row = await pair.push()
+    kept = pair.destination.own_collections("growi_transfer_f_")
+    told = (await pair.received(row.id)).facts["told"]["kept"]
+    assert sorted(one["kept_as"] for one in told) == kept
+    assert {one["collection"] for one in told} == {"pages", "users", "configs", "only_here"}
+    hostile = row.id[:8] + "f" * 24
+    body = PutTransfer(setup=SetUp(source=SourceInfo(instance_id="e" * 32)), collections=())
+    with pytest.raises(StateConflict):
+        await receiver.put_transfer(hostile, body, key_id=None, epoch=1)
+    await receiver.purge(row.id)
+    await receiver.put_transfer(hostile, body, key_id=None, epoch=1)

@@ -176,6 +176,8 @@ def details(shape: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterable[str]
         yield f"begun        {_moment(shape['created_at'])}"
     if shape.get("rollback_until"):
         yield f"kept until   {_moment(shape['rollback_until'])}, for a rollback"
+        for former in (facts.get("told") or {}).get("kept", ()):
+            yield f"             {former['collection']} as {former['kept_as']}"
     error = facts.get("error")
     if error:
         yield f"error        {error.get('message', '')} ({error.get('code', '')})"

@@ -90,6 +90,18 @@ class Committer:
             [JournalRow(transfer_id, number, kind, payload) for number, (kind, payload) in enumerate(steps)]
         )
 
+    async def kept(self, transfer_id: str) -> list[dict[str, str]]:
+        """The former collections that are kept for a rollback: `{collection, kept_as}`."""
+        now = await catalog.uuids(self._database)
+        swaps = [
+            Swap(**_swap_fields(step.payload)) for step in await self._ledger.journal(transfer_id) if step.kind == SWAP
+        ]
+        return [
+            {"collection": swap.live, "kept_as": swap.former}
+            for swap in swaps
+            if swap.live_uuid and now.get(swap.former) == swap.live_uuid
+        ]
+
     async def run(self, transfer_id: str) -> dict[str, Any]:
         """Do every step that is not done. Returns what the operator is told: strays, rewritten, rescue, files."""
         told: dict[str, Any] = {"strays": [], "files_replaced": 0, "rewritten": [], "rescue": []}

@@ -144,6 +144,7 @@ class Endings:
             await self._transfers.note(transfer_id, {"undoing": reason})
             await self._undo(transfer_id, reason)
             raise
+        told["kept"] = await self._committer.kept(transfer_id)
         await self._transfers.note(transfer_id, {"told": told, "committed_at": self._now()})
         await self._receipts.make(transfer_id, "completed")
         # Before the last step: nobody comes back to a completed transfer to release what it still holds.
@@ -211,6 +212,18 @@ class Endings:
             await self._transfers.note(transfer_id, {"cleared_at": self._now()})
 
     # what is kept
+
+    async def refuse_taken_names(self, transfer_id: str) -> None:
+        """What is staged and kept is named by the first digits of an id. The source chooses its id, so one that begins
+        like that of a transfer whose former data are still kept must not get at them. Raises StateConflict."""
+        for row in await self._ledger.list_transfers(Role.RECEIVER, _ROWS):
+            cleared = row.facts.get("purged_at") or row.facts.get("cleared_at")
+            if row.id != transfer_id and row.id[:8] == transfer_id[:8] and not cleared:
+                raise StateConflict(
+                    f"What is kept of the transfer {row.id} has the names that this one would need. Purge that one, or "
+                    "ask for a new key.",
+                    transfer=row.id,
+                )
 
     async def purge(self, transfer_id: str) -> None:
         """Drop what a finished transfer keeps for rollback; after this it cannot be rolled back."""

@@ -137,6 +137,7 @@ class Receiver:
         known = await self._ledger.get_transfer(Role.RECEIVER, transfer_id)
         setup = body.setup.model_dump(mode="json")
         if known is None:
+            await self._endings.refuse_taken_names(transfer_id)
             owner = await self._ledger.claim_destination(transfer_id)
             if owner != transfer_id:
                 raise DestinationBusy(
