@@ -448,7 +448,7 @@ async def _push_job(
             push = await _growi_push(parts, life, peer, row, retry, attachments)
         else:
             await _overtake(parts.ledger, peer, transfer_id, epoch)
-            push = _native_push(parts, life, peer, row, retry, volumes, attachments, bandwidth, tuners[0], sizes)
+            push = _native_push(parts, life, peer, row, retry, source, volumes, attachments, bandwidth, tuners, sizes)
         measuring = asyncio.ensure_future(
             measure(parts.board, transfer_id, volumes, attachments, retry.by_kind, asyncio.sleep)
         )
@@ -465,10 +465,11 @@ def _native_push(
     peer: Peer,
     row: TransferRow,
     retry: Retry,
+    source: Retry,
     volumes: Gate,
     attachments: Gate,
     bandwidth: BandwidthLimiter,
-    tuner: Tuner,
+    tuners: tuple[Tuner, Tuner],
     sizes: Sizes,
 ) -> Push:
     options, setup, transfer_id = options_of(row), setup_of(row), row.id
@@ -480,7 +481,7 @@ def _native_push(
         retry=retry,
         link=Link(options.deflate, lambda: volumes.in_flight, lambda: bandwidth.rate),
         size=sizes.volume,
-        tuner=tuner,
+        tuner=tuners[0],
     )
     outgoing = Outgoing(ledger=parts.ledger, transfer_id=transfer_id, gate=volumes, send=send, size=sizes.volume)
     return Push(
@@ -510,7 +511,10 @@ def _native_push(
             board=parts.board,
             peer=peer,
             retry=retry,
+            source=source,
             gate=attachments,
+            tuner=tuners[1],
+            sizes=sizes,
             transfer_id=transfer_id,
             accepts=lambda code: accepts_file(options, code),
             exclude_paths=setup.excluded_paths,

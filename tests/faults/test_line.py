@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 
 import bson
 import pytest
-from tests.fakes.fault_proxy import Answer, FaultProxy
+from tests.fakes.fault_proxy import Answer, Cut, Duplicate, Fault, FaultProxy, Slow, Truncate
 from tests.pair.instances import Pair, open_pair
 
 from growi_transfer.ledger.base import Role, TransferRow
+from growi_transfer.protocol.errors import SizeMismatch, StorageUnavailable
 from growi_transfer.protocol.machine import State
 from growi_transfer.pusher import outage
 from growi_transfer.pusher.options import PushOptions
@@ -136,4 +137,85 @@ async def test_a_range_that_always_takes_too_long(pair: Pair) -> None:
         proxy.plan(Answer(504), on=VOLUMES, over=1_200_000, times=None)
         row = await pair.push(deflate=False)
         assert row.position.state is State.COMPLETED, codes(row)
+    assert is_identical(pair)
+
+
+async def test_a_proxy_with_a_small_limit_for_files(pair: Pair) -> None:
+    """Bundles are split, small files that are still too large go in parts, and so do large ones."""
+    fill(pair)
+    pair.source.add_attachment(b"s" * 900_000)
+    async with proxied(pair) as proxy:
+        proxy.plan(Answer(413, early=True), on=f"{BUNDLES}|{LARGE}", over=400_000, times=None)
+        row = await pair.push()
+        assert row.position.state is State.COMPLETED, codes(row)
+        assert max(one.length for one in proxy.requests if one.fault is None and "/attachments" in one.path) <= 400_000
+    assert is_identical(pair)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Cut(after=50_000),
+        Cut(of="response"),
+        Truncate(after=50_000),
+        Truncate(after=1, of="response"),
+        Duplicate(),
+        Slow(4 << 20),
+        Answer(502),
+        Answer(503),
+        Answer(429, headers=(("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT"),)),
+    ],
+)
+async def test_a_fault_of_every_kind_of_request(pair: Pair, fault: Fault) -> None:
+    fill(pair)
+    async with proxied(pair) as proxy:
+        planned = [
+            proxy.plan(fault, on=kind)
+            for kind in (VOLUMES, BUNDLES, LARGE, r"PUT .*/transfers/\w+$", r"POST .*/plan$", "POST .*/verify$")
+        ]
+        planned.append(proxy.plan(fault, on="POST .*/commit$"))
+        row = await pair.push(deflate=False)
+        assert row.position.state is State.COMPLETED, codes(row)
+        assert all(one.hits == 1 for one in planned)
+    assert is_identical(pair)
+    assert pair.destination.own_collections() == []
+
+
+async def test_a_file_that_cannot_be_read_at_first_is_sent_after_the_others(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair)
+    storage = pair.from_source.storage
+    original = type(storage).read_many
+    asked: list[int] = []
+
+    async def read_many(self: Any, paths: list[str], limit: int) -> list[Any]:
+        found = await original(self, paths, limit)
+        asked.append(len(paths))
+        return [SizeMismatch(), *found[1:]] if len(asked) == 1 else found
+
+    monkeypatch.setattr(type(storage), "read_many", read_many)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, codes(row)
+    assert asked == [6, 1]
+    assert row.facts["progress"]["failures"] == []
+    assert is_identical(pair)
+
+
+async def test_a_storage_that_does_not_answer_for_a_while(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(pair)
+    storage = pair.from_source.storage
+    original = type(storage).read_many
+    asked: list[int] = []
+
+    async def read_many(self: Any, paths: list[str], limit: int) -> list[Any]:
+        asked.append(len(paths))
+        if len(asked) < 4:
+            return [StorageUnavailable() for _ in paths]
+        return await original(self, paths, limit)
+
+    monkeypatch.setattr(type(storage), "read_many", read_many)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, codes(row)
+    assert asked == [6] * 4
     assert is_identical(pair)

@@ -15,37 +15,29 @@ from typing import Any
 import bson
 from bson import ObjectId
 
-from growi_transfer.archive.bundle import hash_contents, write_frames
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.mongo.client import DECODED, Database, Snapshot
 from growi_transfer.protocol.digest import EMPTY, combine
 from growi_transfer.protocol.errors import (
     CursorLost,
-    FileNotFound,
-    NameIllegal,
-    PeerRefused,
-    SizeMismatch,
     SnapshotExpired,
     TransferError,
-    code_of,
 )
 from growi_transfer.protocol.wire import (
-    BUNDLE_BYTES,
-    BUNDLE_FILES,
-    CHUNK_BYTES,
-    LARGE_FILE_BYTES,
     PLAN_FILES,
     AttachmentFile,
     PlanPage,
 )
+from growi_transfer.pusher.adapt import Tuner
 from growi_transfer.pusher.excluded_pages import ExcludedPages
 from growi_transfer.pusher.file_outcomes import STORED, Outcomes
+from growi_transfer.pusher.file_sender import FileSender
 from growi_transfer.pusher.gate import Gate
-from growi_transfer.pusher.large_files import send_large
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.removals import Removals
 from growi_transfer.pusher.retry import Retry
+from growi_transfer.pusher.sizes import Sizes
 from growi_transfer.pusher.source_files import Source, SourceFiles, fingerprint_of
 from growi_transfer.storage.base import Storage
 
@@ -79,7 +71,10 @@ class AttachmentSender:
         board: ProgressBoard,
         peer: Peer,
         retry: Retry,
+        source: Retry,
         gate: Gate,
+        tuner: Tuner,
+        sizes: Sizes,
         transfer_id: str,
         accepts: Callable[[str], bool],
         exclude_paths: Sequence[str] = (),
@@ -91,9 +86,20 @@ class AttachmentSender:
         self._board = board
         self._peer = peer
         self._retry = retry
+        self._source = source
         self._gate = gate
         self._transfer_id = transfer_id
         self._outcomes = Outcomes(ledger, board, transfer_id, accepts)
+        self._files = FileSender(
+            storage=storage,
+            peer=peer,
+            retry=retry,
+            source=source,
+            sizes=sizes,
+            tuner=tuner,
+            outcomes=self._outcomes,
+            transfer_id=transfer_id,
+        )
 
     async def run(self, snapshot: Snapshot | None = None, changed: Iterable[bytes] | None = None) -> Look:
         """Look at every attachment document, as it was at a moment if one is given, and send what is missing. May be
@@ -102,8 +108,7 @@ class AttachmentSender:
         Raises the first error that concerns the whole transfer; faults of single files stay in their rows.
         """
         outcomes = self._outcomes
-        again = [bson.encode({"_id": ObjectId(one)}) for one in outcomes.failed if ObjectId.is_valid(one)]
-        only = None if changed is None else list({*changed, *again})
+        only = None if changed is None else list({*changed, *self._failed_ones()})
         sent, seen, fingerprint = 0, 0, EMPTY
         for left in reversed(range(_LISTINGS)):
             outcomes.begin(whole=only is None)
@@ -115,9 +120,16 @@ class AttachmentSender:
                 raise ended
             # Sending takes longer than a snapshot lasts: the list is gone through as it is now.
             snapshot = None
+        if outcomes.failed:
+            # Once more after all others: what was wrong for a moment is right by now.
+            await self._list(snapshot, self._failed_ones())
         among = None if only is None else [str(bson.decode(one, DECODED)["_id"]) for one in only]
         gone = await self._removals.settle(snapshot, seen - outcomes.skipped, among)
         return Look(snapshot is not None, fingerprint, len(await self._vanished()), sent + gone)
+
+    def _failed_ones(self) -> list[bytes]:
+        """Raw `{_id}` documents of the files that could not be sent."""
+        return [bson.encode({"_id": ObjectId(one)}) for one in self._outcomes.failed if ObjectId.is_valid(one)]
 
     async def _list(
         self, snapshot: Snapshot | None, only: Sequence[bytes] | None
@@ -199,19 +211,19 @@ class AttachmentSender:
         for source in good:
             if source.row.attachment_id not in missing:
                 continue
-            if source.row.size > LARGE_FILE_BYTES:
-                await self._background(self._gate, group, self._send_large(source))
+            if self._files.is_large(source.row.size):
+                await self._background(self._gate, group, self._files.large(source))
                 continue
-            full = bundle_bytes + source.row.size > BUNDLE_BYTES or len(small) == BUNDLE_FILES
+            full = self._files.is_full(len(small) + 1, bundle_bytes + source.row.size)
             # Two attachment documents may name one file; a bundle has no path twice.
             if small and (full or source.row.path in paths):
-                await self._background(self._gate, group, self._send_bundle(small))
+                await self._background(self._gate, group, self._files.bundle(small))
                 small, bundle_bytes, paths = [], 0, set()
             small.append(source)
             paths.add(source.row.path)
             bundle_bytes += source.row.size
         if small:
-            await self._background(self._gate, group, self._send_bundle(small))
+            await self._background(self._gate, group, self._files.bundle(small))
 
     async def _background(self, gate: Gate, group: asyncio.TaskGroup, work: Any) -> None:
         """Begin the work as soon as there is a place for it."""
@@ -255,90 +267,15 @@ class AttachmentSender:
         return await self._retry(lambda: self._peer.plan(self._transfer_id, page))
 
     async def _with_digest(self, source: Source) -> AttachmentFile | None:
-        hasher = sha256()
-        try:
+        async def digest() -> str:
+            hasher = sha256()
             async for chunk in self._storage.open(source.row.path):
                 await asyncio.to_thread(hasher.update, chunk)
-        except FileNotFound:
-            return None
-        assert source.file is not None
-        return source.file.model_copy(update={"sha256": hasher.hexdigest()})
+            return hasher.hexdigest()
 
-    # sending
-
-    async def _send_bundle(self, sources: list[Source]) -> None:
-        read = await self._storage.read_many([source.row.path for source in sources], LARGE_FILE_BYTES)
-        good: list[Source] = []
-        contents: list[bytes] = []
-        for source, content in zip(sources, read, strict=True):
-            if isinstance(content, TransferError):
-                await self._outcomes.failed_now([replace(source, error=content)])
-            elif source.file is not None:
-                good.append(replace(source, row=replace(source.row, size=len(content))))
-                contents.append(content)
-        if not good:
-            return
-        pieces, files = await asyncio.to_thread(_frames, good, contents)
-        del contents
-        answer = await self._retry(lambda: self._peer.put_bundle(self._transfer_id, pieces))
-        results = {result["id"]: result for result in answer["results"]}
-        stored: list[FileRow] = []
-        for source, file in zip(good, files, strict=True):
-            result = results.get(file.id, {"ok": False, "code": "internal_error", "message": "There was no answer."})
-            if result["ok"]:
-                stored.append(replace(source.row, digest=bytes.fromhex(file.sha256 or "")))
-            else:
-                error = PeerRefused(
-                    str(result["message"]),
-                    code=str(result["code"]),
-                    status=400,
-                    retryable=bool(result.get("retryable")),
-                )
-                await self._outcomes.failed_now([replace(source, error=error)])
-        await self._outcomes.stored(stored, wire=sum(map(len, pieces)))
-
-    async def _send_large(self, source: Source) -> None:
         try:
-            digest = await self._retry(lambda: self._send_from_offset(source))
-        except TransferError as error:
-            if not _is_about_the_file(error):
-                raise
-            await self._outcomes.failed_now([replace(source, error=error)])
-            return
-        self._outcomes.counted.pop(source.row.attachment_id, None)
-        await self._outcomes.stored([replace(source.row, digest=digest)], counted=True)
-
-    async def _send_from_offset(self, source: Source) -> bytes:
+            found = await self._source(digest)
+        except TransferError:
+            return None  # it will be told when it is sent
         assert source.file is not None
-        return await send_large(
-            self._peer,
-            self._storage,
-            self._transfer_id,
-            source.row.path,
-            source.file,
-            chunk_bytes=CHUNK_BYTES,
-            on_durable=lambda offset: self._outcomes.count(source.row.attachment_id, offset),
-        )
-
-
-def _is_about_the_file(error: TransferError) -> bool:
-    return isinstance(error, FileNotFound | SizeMismatch | NameIllegal) or code_of(error) in (
-        "size_mismatch",
-        "digest_mismatch",
-        "body_too_large",
-        "name_illegal",
-        "name_collision",
-        "invalid_request",
-    )
-
-
-def _frames(
-    sources: Sequence[Source], contents: Sequence[bytes]
-) -> tuple[list[bytes | memoryview], list[AttachmentFile]]:
-    """For a thread: hashes and frames."""
-    files = [
-        source.file.model_copy(update={"size": len(content), "sha256": digest})
-        for source, content, digest in zip(sources, contents, hash_contents(contents), strict=True)
-        if source.file is not None
-    ]
-    return write_frames(list(zip(files, contents, strict=True))), files
+        return source.file.model_copy(update={"sha256": found})

@@ -10,7 +10,7 @@ from typing import Protocol
 import orjson
 
 from growi_transfer.ledger.base import TransferRow
-from growi_transfer.protocol.errors import DatabaseUnavailable
+from growi_transfer.protocol.errors import DatabaseUnavailable, StorageUnavailable, Unavailable
 from growi_transfer.protocol.wire import SetUp
 from growi_transfer.pusher.adapt import Tuner
 from growi_transfer.pusher.bandwidth import BandwidthLimiter
@@ -30,8 +30,8 @@ class Run(Protocol):
 class PushJob:
     """A `Push` with its numbers of requests in flight and its bandwidth limiter.
 
-    `source` is asked for patience when the source's own database (which the ledger lives in too) goes away; `look`
-    raises DatabaseUnavailable while it is.
+    `source` is asked for patience when the source's own database (which the ledger lives in too) or storage goes away;
+    `look` raises DatabaseUnavailable while it is.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class PushJob:
             try:
                 await self._push.run()
                 return
-            except DatabaseUnavailable as error:
+            except (DatabaseUnavailable, StorageUnavailable) as error:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     raise asyncio.CancelledError from None  # the error came between the order to stop and the stop
@@ -70,9 +70,9 @@ class PushJob:
                     raise
                 await self._wait(error)
 
-    async def _wait(self, error: DatabaseUnavailable) -> None:
+    async def _wait(self, error: Unavailable) -> None:
         """Until the database answers, as long as patience lasts."""
-        known: list[DatabaseUnavailable] = [error]
+        known: list[Unavailable] = [error]
 
         async def look() -> None:
             if known:

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from hashlib import sha256
 
-from growi_transfer.protocol.errors import SizeMismatch
+from growi_transfer.protocol.errors import SizeMismatch, TransferError
 from growi_transfer.protocol.wire import AttachmentFile
 from growi_transfer.pusher.peer import Peer
+from growi_transfer.pusher.sizes import Size
 from growi_transfer.storage.base import Storage
 
 
@@ -20,12 +21,13 @@ async def send_large(
     path: str,
     file: AttachmentFile,
     *,
-    chunk_bytes: int,
+    chunk: Size,
     on_durable: Callable[[int], None],
 ) -> bytes:
     """Send a file from the offset at which the destination is; its digest. May be called again after any failure.
 
-    The file is always read from its beginning, because the digest is that of what is sent as a whole. `on_durable`
+    `chunk` is the size of one request, and learns from each. The file is always read from its beginning, because the
+    digest is that of what is sent as a whole. `on_durable`
     hears how many bytes are durable over there, each time that is known. Raises FileNotFound, SizeMismatch when the
     file changes its size, and the peer's errors.
     """
@@ -40,16 +42,21 @@ async def send_large(
             pass
         first = True
         while offset < file.size:
-            length = min(chunk_bytes, file.size - offset)
-            sent = await peer.patch_upload(
-                transfer_id,
-                file.id,
-                offset=offset,
-                chunks=reader.take(length),
-                length=length,
-                complete=False,
-                file=file if first else None,
-            )
+            length = min(chunk.current, file.size - offset)
+            try:
+                sent = await peer.patch_upload(
+                    transfer_id,
+                    file.id,
+                    offset=offset,
+                    chunks=reader.take(length),
+                    length=length,
+                    complete=False,
+                    file=file if first else None,
+                )
+            except TransferError as error:
+                chunk.failed(length, error)
+                raise
+            chunk.succeeded(length)
             on_durable(sent.offset)
             offset, first = sent.offset, False
         if not await reader.at_end():

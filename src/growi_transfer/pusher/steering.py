@@ -146,8 +146,16 @@ class Steering:
 
     @ordered
     async def retry(self, transfer_id: str) -> dict[str, Any]:
-        """Try again what failed; what is stored is not sent again."""
-        return await self.resume(transfer_id, None)
+        """Try again what failed, and look again at what was skipped; what is stored is not sent again.
+
+        A transfer that is ready goes back to copying for that, and is proved anew.
+        """
+        row = await self._life.get(transfer_id)
+        if row.position.state is not State.READY:
+            return await self.resume(transfer_id, None)
+        await self._life.step(transfer_id, Event.DIFFERENCE_FOUND)
+        await self.runner.start(transfer_id)
+        return self._shape(await self._life.get(transfer_id))
 
     @ordered
     async def pause(self, transfer_id: str) -> dict[str, Any]:
