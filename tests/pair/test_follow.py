@@ -24,6 +24,7 @@ from growi_transfer.pusher.options import PushOptions
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.push import Push
 from growi_transfer.pusher.retry import Retry
+from growi_transfer.pusher.volumes import VolumeSender
 
 RAW = bson.CodecOptions(document_class=RawBSONDocument)
 
@@ -95,13 +96,13 @@ async def commit(pair: Pair, transfer_id: str) -> TransferRow:
 
 def count_sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     sent: list[tuple[str, int]] = []
-    original = Push._send
+    original = VolumeSender.__call__
 
-    async def send(self: Push, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> None:
+    async def send(self: VolumeSender, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> None:
         await original(self, row, one, raw, before)
         sent.append((row.name, one.number))
 
-    monkeypatch.setattr(Push, "_send", send)
+    monkeypatch.setattr(VolumeSender, "__call__", send)
     return sent
 
 
@@ -192,15 +193,14 @@ async def test_an_order_that_comes_before_all_is_copied_is_kept(pair: Pair, monk
     pusher = pair.from_source.pusher
     assert pusher is not None
     pair.source.insert_raw("pages", [bson.encode({"_id": number}) for number in range(10)])
-    original = Push._send
+    original = VolumeSender.__call__
 
-    async def send(self: Push, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> None:
+    async def send(self: VolumeSender, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> None:
         await pusher.commit(self._id)
         await original(self, row, one, raw, before)
 
-    monkeypatch.setattr(Push, "_send", send)
-    transfer_id = await begin(pair)
-    row = await pair.wait(transfer_id)
+    monkeypatch.setattr(VolumeSender, "__call__", send)
+    row = await pair.wait(await begin(pair))
     assert row.position.state is State.COMPLETED, row.facts.get("error")
 
 
@@ -364,3 +364,32 @@ async def test_a_writer_that_never_rests_ends_at_one_moment_of_the_source(pair: 
     told = {one["code"] for one in row.facts["progress"]["warnings"]}
     assert needed <= there or "attachments_removed_meanwhile" in told
     assert there <= needed, "no file of a removed attachment"
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_attachments_may_go_before_the_documents(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    pair.source.insert_raw("pages", [bson.encode({"_id": number}) for number in range(10)])
+    pair.source.add_attachment(b"file")
+    went: list[str] = []
+    bundle, volume = Peer.put_bundle, Peer.put_volume
+    sent = asyncio.Event()
+
+    async def put_bundle(self: Peer, *args: Any) -> dict[str, Any]:
+        if not first:
+            await sent.wait()  # both go at once: the file does not keep the documents back
+        went.append("file")
+        return await bundle(self, *args)
+
+    async def put_volume(self: Peer, *args: Any) -> dict[str, Any]:
+        went.append("documents")
+        sent.set()
+        return await volume(self, *args)
+
+    monkeypatch.setattr(Peer, "put_bundle", put_bundle)
+    monkeypatch.setattr(Peer, "put_volume", put_volume)
+    row = await pair.push(attachments_first=first)
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    assert (went[0] == "file") is first
+    assert pair.destination.files() == pair.source.files()

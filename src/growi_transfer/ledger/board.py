@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -147,7 +147,8 @@ class ProgressBoard:
         """A transfer at the state of its row. The board does not hear of a step that another process took, or of one
         whose answer was lost: whoever tells a state to others asks the ledger and tells that."""
         held = self.snapshot(row.role, row.id)
-        return snapshot_of(row) if held is None else replace(held, position=row.position)
+        # At another position: what is held here is what was read when this process began.
+        return held if held is not None and held.position == row.position else snapshot_of(row)
 
     def snapshots(self) -> list[Snapshot]:
         """All that are held, those changed last first."""
