@@ -18,7 +18,7 @@ from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.errors import InvalidRequest, SiteUrlInvalid
 from growi_transfer.protocol.names import check_transfer_id
 from growi_transfer.protocol.page_paths import PATTERNS
-from growi_transfer.protocol.wire import PREFIX, PagePattern, Shape, Text, parse
+from growi_transfer.protocol.wire import PREFIX, MergeRules, PagePattern, Shape, Text, parse
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.web.uploads import read_body
 
@@ -90,6 +90,8 @@ class Options(Shape):
     exclude_paths: Annotated[tuple[PagePattern, ...], Field(max_length=PATTERNS)] = ()
     accept_warnings: tuple[Text, ...] = ()
     accept_all_warnings: bool = False
+    merge: MergeRules | None = None
+    """Merge into the destination's wiki instead of replacing it."""
     deep: bool = False
     commit: bool = True
     follow: bool = False
@@ -148,6 +150,7 @@ class Push(Shape):
             exclude_paths=self.options.exclude_paths,
             accept_warnings=self.options.accept_warnings,
             accept_all=self.options.accept_all_warnings,
+            merge=None if self.options.merge is None else self.options.merge.model_dump(mode="json"),
             deep=self.options.deep,
             commit=self.options.commit,
             follow=self.options.follow,

@@ -10,6 +10,7 @@ from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.errors import Blocked, Incompatible, TransferKeyMalformed
 from growi_transfer.protocol.machine import Position, State
 from growi_transfer.protocol.progress import Snapshot, to_json
+from growi_transfer.protocol.wire import MergeRules
 from growi_transfer.pusher.options import PushOptions
 
 API = "/_api/v3/g2g-transfer"
@@ -43,6 +44,7 @@ async def test_transfer_takes_our_options(client: AsgiClient, world: World) -> N
         "exclude_paths": ["/trash/", "/user/*/drafts"],
         "accept_warnings": ["password_seed_mismatch"],
         "commit": False,
+        "merge": {"pages": "rename"},
     }
     for path, name in (("transfer", "start"), ("preflight", "preflight")):
         world.pusher.calls.clear()
@@ -63,6 +65,7 @@ async def test_transfer_takes_our_options(client: AsgiClient, world: World) -> N
                         exclude_paths=("/trash", "/user/*/drafts"),
                         accept_warnings=("password_seed_mismatch",),
                         commit=False,
+                        merge=MergeRules(pages="rename").model_dump(mode="json"),
                     ),
                 },
             )
@@ -86,6 +89,7 @@ async def test_transfer_takes_our_options(client: AsgiClient, world: World) -> N
         ({"transferKey": "k", "options": {"parallelism": {"attachments": 65}}}, "options.parallelism.attachments"),
         ({"transferKey": "k", "options": {"bandwidth_bytes_per_second": 1}}, "options.bandwidth_bytes_per_second"),
         ({"transferKey": "k", "options": {"commit": "no"}}, "options.commit"),
+        ({"transferKey": "k", "options": {"merge": {"pages": "map"}}}, "options.merge.pages"),
         ({"transferKey": "k", "options": {"exclude_paths": ["trash"]}}, "options.exclude_paths.0"),
     ],
 )

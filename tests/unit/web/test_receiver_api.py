@@ -365,3 +365,15 @@ async def test_an_archive_is_spooled_and_imported(client: AsgiClient, world: Wor
 async def test_an_archive_with_a_claimed_key_is_refused(client: AsgiClient, world: World) -> None:
     answer = await client("POST", f"{API}/mongo", b"PK", headers=await keyed(world, OTHER))
     assert (answer.status, answer.code) == (409, "key_claimed")
+
+
+async def test_the_dry_run_of_a_merge_needs_a_key_and_a_right_body(client: AsgiClient, world: World) -> None:
+    body = {"merge": {"pages": "rename"}, "pages": [{"id": "0" * 24, "path": "/a"}]}
+    assert (await client("POST", f"{API}/merge-plan", json_body=body)).status == 403
+    answer = await client("POST", f"{API}/merge-plan", json_body=body, headers=await keyed(world, None))
+    assert answer.json() == {"did": "plan_merge"}
+    [(_, arguments)] = [call for call in world.receiver.calls if call[0] == "plan_merge"]
+    assert arguments["part"].pages[0].path == "/a"
+    for wrong in ({}, {"merge": {}, "pages": [{"id": "0" * 24}]}, {"merge": {"pages": "map"}}, {"merge": {}, "x": 1}):
+        answer = await client("POST", f"{API}/merge-plan", json_body=wrong, headers=await keyed(world, None))
+        assert (answer.status, answer.json()["errors"][0]["code"]) == (400, "invalid_request")

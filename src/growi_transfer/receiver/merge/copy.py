@@ -5,9 +5,9 @@ The copy is made when the first change comes, so a collection in which there is 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import bson
@@ -16,9 +16,9 @@ from growi_transfer.mongo import collections as catalog
 from growi_transfer.mongo.client import DECODED, Database
 from growi_transfer.mongo.ranges import batch_documents, read
 from growi_transfer.mongo.staging import insert, restore_zero_timestamps
-from growi_transfer.protocol.digest import combine, set_digest
 from growi_transfer.protocol.elements import may_have_zero_timestamps, zero_timestamps
 from growi_transfer.protocol.errors import DatabaseRefused, DocumentNotStorable
+from growi_transfer.receiver.merge.lasting import Expiry, Held
 
 _DUPLICATE = 11000
 _AT_ONCE = 500
@@ -35,13 +35,18 @@ class Merged:
     documents: int = 0
     digest: str = ""
     """What the live collection held when it was copied (hex); empty where there was none."""
+    expiry: Expiry | None = None
+    """Which documents are left out of both."""
 
 
 class Copy:
     """One collection. `live`: whether the destination has it; `metadata`: how to make it where not."""
 
-    def __init__(self, database: Database, name: str, staging: str, *, live: bool, metadata: str) -> None:
+    def __init__(
+        self, database: Database, name: str, staging: str, *, live: bool, metadata: str, now: datetime
+    ) -> None:
         self._database = database
+        self._now = now
         self.live = live
         self.live_name = name
         self._staging = staging
@@ -118,33 +123,33 @@ class Copy:
         if self._copied is not None:
             return
         metadata = self._metadata
-        documents, digest = 0, ""
+        documents, digest, expiry = 0, "", None
         if self.live:
             metadata = await live_metadata(self._database, self.live_name)
         described = catalog.from_metadata(metadata)
         await catalog.drop(self._database, self._staging)
         await catalog.create_collection(self._database, self._staging, described)
         if self.live:
-            documents, digest = await self._fill()
+            expiry = Expiry.of(described, self._now)
+            held = await self._fill(expiry)
+            documents, digest = held.documents, held.digest
         # Unique ones too: they hold for what is added, and natural keys are looked for by them.
         plain, _ = catalog.split_ttl(catalog.secondary_indexes(described))
         await catalog.create_indexes(self._database, self._staging, plain)
-        self._copied = Merged(self.live_name, self._staging, metadata, documents, digest)
+        self._copied = Merged(self.live_name, self._staging, metadata, documents, digest, expiry)
 
-    async def _fill(self) -> tuple[int, str]:
-        """Copy the live documents byte for byte; how many there were, and their digest."""
+    async def _fill(self, expiry: Expiry) -> Held:
+        """Copy the live documents byte for byte; what they were."""
         size = await catalog.collection_size(self._database, self.live_name)
-        documents = 0
-        digests: list[bytes] = []
+        held = Held(expiry)
         async for batch in read(self._database, self.live_name, per_batch=batch_documents(*size[:2])):
             raw = [bytes(document) for document in batch]
-            digests.append(await asyncio.to_thread(set_digest, raw))
+            await held.add(raw)
             await insert(self._database, self._staging, raw)
             if any(map(may_have_zero_timestamps, raw)):
                 suspects = [document for document in raw if zero_timestamps(document)]
                 await restore_zero_timestamps(self._database, self._staging, suspects)
-            documents += len(raw)
-        return documents, combine(digests).hex()
+        return held
 
 
 async def live_metadata(database: Database, name: str) -> str:

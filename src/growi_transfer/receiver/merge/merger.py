@@ -81,7 +81,12 @@ class Merger:
                 outcome.merged.append(Merged(name, row.staging, row.metadata))
                 continue
             copies[name] = copy = Copy(
-                self._database, name, merged_name(transfer_id, row.number), live=name in entries, metadata=row.metadata
+                self._database,
+                name,
+                merged_name(transfer_id, row.number),
+                live=name in entries,
+                metadata=row.metadata,
+                now=self._clock(),
             )
             if name not in entries:
                 await copy.insert(())  # it arrives even when it is empty

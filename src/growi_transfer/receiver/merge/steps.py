@@ -14,10 +14,10 @@ from typing import Any
 from growi_transfer.ledger.base import CollectionRow
 from growi_transfer.mongo import collections as catalog
 from growi_transfer.mongo.client import Database
-from growi_transfer.mongo.ranges import batch_documents, digest_collection
 from growi_transfer.mongo.swap import Swap
 from growi_transfer.protocol.errors import CommitFailed, DestinationChanged
 from growi_transfer.protocol.names import former_name
+from growi_transfer.receiver.merge.lasting import Expiry, held
 from growi_transfer.receiver.merge.merger import Outcome
 from growi_transfer.receiver.step_kinds import CREATE_VIEW, FILES, MERGED, SWAP, TIDY, TTL, UNCHANGED
 
@@ -51,6 +51,8 @@ async def merge_steps(
                     "name": swap.former,
                     "documents": merged.documents,
                     "digest": merged.digest,
+                    "fields": [list(one) for one in merged.expiry.fields.items()] if merged.expiry else [],
+                    "until": merged.expiry.until if merged.expiry else None,
                 }
             )
         _, ttl = catalog.split_ttl(catalog.secondary_indexes(catalog.from_metadata(merged.metadata)))
@@ -71,7 +73,6 @@ async def check_unchanged(database: Database, formers: Sequence[Mapping[str, Any
     Raises DestinationChanged: then the commit is undone, and nothing that was written meanwhile is lost.
     """
     for former in formers:
-        size = await catalog.collection_size(database, former["name"])
-        seen = await digest_collection(database, former["name"], per_batch=batch_documents(*size[:2]))
-        if (seen.documents, seen.digest.hex()) != (former["documents"], former["digest"]):
+        seen = await held(database, former["name"], Expiry(dict(former["fields"]), former["until"]))
+        if (seen.documents, seen.digest) != (former["documents"], former["digest"]):
             raise DestinationChanged(collection=former["live"])
