@@ -24,6 +24,7 @@ from growi_transfer.protocol.names import former_name, merged_name
 from growi_transfer.receiver.growi.request import PAGES, Mode
 from growi_transfer.receiver.merge.copy import Copy, Merged
 from growi_transfer.receiver.merge.report import Report
+from growi_transfer.receiver.merge.steps import former_of
 from growi_transfer.receiver.merge.tree import rebuild
 from growi_transfer.receiver.rules import Rules
 from growi_transfer.receiver.step_kinds import FILES, MERGED, RULES, SWAP, TIDY, TTL, UNCHANGED
@@ -70,16 +71,7 @@ class GrowiApplier:
                 for index in ttl
             ]
         steps.append((RULES, await self._rules.plan(replaced, setup)))
-        formers = [
-            {
-                "live": one.name,
-                "name": former_name(transfer_id, numbers[one.name]),
-                "documents": one.documents,
-                "digest": one.digest,
-            }
-            for one in merged
-            if one.digest
-        ]
+        formers = [former_of(one, former_name(transfer_id, numbers[one.name])) for one in merged if one.digest]
         swapped = {one.staging for one in merged}
         left = [row.staging for row in rows if row.staging not in swapped]
         return [*steps, (UNCHANGED, {"formers": formers}), (FILES, {}), (TIDY, {"collections": left})]
@@ -91,7 +83,7 @@ class GrowiApplier:
             report.count(row.name, "inserted", documents)
             return Merged(row.name, row.staging, row.metadata)
         target = merged_name(transfer_id, row.number)
-        copy = Copy(self._database, row.name, target, live=appends, metadata=row.metadata)
+        copy = Copy(self._database, row.name, target, live=appends, metadata=row.metadata, now=self._clock())
         await copy.insert(())  # it is made even when nothing comes
         async for batch in read(self._database, row.staging, per_batch=_BATCH):
             documents_raw = [bytes(document) for document in batch]

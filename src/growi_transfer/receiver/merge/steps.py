@@ -17,6 +17,7 @@ from growi_transfer.mongo.client import Database
 from growi_transfer.mongo.swap import Swap
 from growi_transfer.protocol.errors import CommitFailed, DestinationChanged
 from growi_transfer.protocol.names import former_name
+from growi_transfer.receiver.merge.copy import Merged
 from growi_transfer.receiver.merge.lasting import Expiry, held
 from growi_transfer.receiver.merge.merger import Outcome
 from growi_transfer.receiver.step_kinds import CREATE_VIEW, FILES, MERGED, SWAP, TIDY, TTL, UNCHANGED
@@ -45,16 +46,7 @@ async def merge_steps(
             raise DestinationChanged(collection=merged.name)
         steps.append((SWAP, asdict(swap)))
         if merged.digest:
-            formers.append(
-                {
-                    "live": merged.name,
-                    "name": swap.former,
-                    "documents": merged.documents,
-                    "digest": merged.digest,
-                    "fields": [list(one) for one in merged.expiry.fields.items()] if merged.expiry else [],
-                    "until": merged.expiry.until if merged.expiry else None,
-                }
-            )
+            formers.append(former_of(merged, swap.former))
         _, ttl = catalog.split_ttl(catalog.secondary_indexes(catalog.from_metadata(merged.metadata)))
         for index, seconds in ttl.items():
             payload = {"collection": merged.name, "index": index, "seconds": seconds, "metadata": merged.metadata}
@@ -65,6 +57,18 @@ async def merge_steps(
     swapped = {merged.staging for merged in outcome.merged}
     left = [row.staging for row in rows if row.staging and row.staging not in swapped]
     return [*steps, (TIDY, {"collections": left})]
+
+
+def former_of(merged: Merged, name: str) -> dict[str, Any]:
+    """What `check_unchanged` has to know of a collection that was copied, and will be kept under this name."""
+    return {
+        "live": merged.name,
+        "name": name,
+        "documents": merged.documents,
+        "digest": merged.digest,
+        "fields": [list(one) for one in merged.expiry.fields.items()] if merged.expiry else [],
+        "until": merged.expiry.until if merged.expiry else None,
+    }
 
 
 async def check_unchanged(database: Database, formers: Sequence[Mapping[str, Any]]) -> None:
