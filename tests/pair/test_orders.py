@@ -92,7 +92,7 @@ async def test_another_process_pauses_tunes_and_goes_on(pair: Pair, beside: Open
         assert row.facts["options"]["volumes"] == 7
         told = await lines(other, transfer_id)
     assert [line for line in told if line.startswith("asked: pause, by the command line (process ")] != []
-    assert [line for line in told if line.startswith("asked: tune: volumes 7, bandwidth None, by ")] != []
+    assert [line for line in told if line.startswith("asked: tune: volumes 7, bandwidth none, by ")] != []
     assert "state: paused" in told
     assert "state: completed" in told
     assert [line for line in told if line.startswith("pass_ended: The pass has ended: ")] != []

@@ -12,6 +12,8 @@ from growi_transfer.protocol.errors import TransferOwned
 from growi_transfer.protocol.progress import Noted
 
 _ATTEMPTS = 3
+_WORDS = {"proceed": "resume"}
+"""How people call a step, where that is not its name."""
 
 
 class Owners(Protocol):
@@ -54,8 +56,8 @@ def ordered(step: _Step[S, P]) -> _Step[S, P]:
             done = await steered.owners.to_owner(Role.PUSHER, transfer_id, verb, arguments)
             if done is not None:
                 return done
-            given = ", ".join(f"{name} {value}" for name, value in arguments.items())
-            asked = f"{verb}{': ' + given if given else ''}, by {steered.owners.actor}"
+            given = ", ".join(f"{name} {'none' if value is None else value}" for name, value in arguments.items())
+            asked = f"{_WORDS.get(verb, verb)}{': ' + given if given else ''}, by {steered.owners.actor}"
             steered.board.apply(Role.PUSHER, transfer_id, Noted("asked", asked, {"verb": verb}))
             try:
                 return await step(steered, transfer_id, *args, **arguments)
