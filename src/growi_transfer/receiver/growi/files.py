@@ -28,6 +28,7 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.protocol.names import attachment_path
 from growi_transfer.receiver.file_rows import aside_path, former_path
+from growi_transfer.receiver.growi.file_batch import FileBatch
 from growi_transfer.storage.base import FileMeta, Storage
 
 _NAME_LENGTH = 256
@@ -65,6 +66,7 @@ class GrowiFiles:
         self._storage = storage
         self._ledger = ledger
         self._max_file_size = max_file_size
+        self._rows = FileBatch(ledger)
 
     async def put(self, transfer_id: str | None, metadata: Metadata, content: Path | None, size: int) -> None:
         """Store one file, durable when this returns. `transfer_id`: the import it belongs to, if there was one.
@@ -120,7 +122,7 @@ class GrowiFiles:
             state=ItemState.SENT,
             facts={"created": created, "aside": "" if created else aside_path(transfer_id, path)},
         )
-        await self._ledger.put_files([row])
+        await self._rows.put(row)
         if created:
             await self._storage.write(path, _pieces(content), size, meta)
         else:
@@ -131,7 +133,7 @@ class GrowiFiles:
             if kept is None and there is not None:
                 await self._storage.move(path, former)
             await self._storage.move(row.facts["aside"], path)
-        await self._ledger.put_files([replace(row, state=ItemState.VERIFIED)])
+        await self._rows.put(replace(row, state=ItemState.VERIFIED))
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:
