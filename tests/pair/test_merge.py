@@ -12,6 +12,8 @@ from bson import ObjectId
 from tests.pair.instances import Pair
 from tests.pair.wikis import NOW, Wiki, faults
 
+from growi_transfer.ledger.base import Role
+from growi_transfer.protocol.errors import CommitFailed
 from growi_transfer.protocol.machine import State
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.receiver.merge import steps
@@ -320,6 +322,13 @@ async def test_a_crash_and_a_write_in_the_middle_lose_nothing(pair: Pair, monkey
     with pytest.raises(Crash):
         await receiver.commit(row.id, epoch=None)
     assert picture(pair) == before
+    # A staged collection that is gone is not taken for an empty one.
+    rows = await pair.to_destination.ledger.collections(Role.RECEIVER, row.id)
+    [staging] = [one.staging for one in rows if one.name == "tags"]
+    there.database[staging].rename("aside")
+    with pytest.raises(CommitFailed):
+        await receiver.commit(row.id, epoch=None)
+    there.database["aside"].rename(staging)
 
     async def written(database: Any, formers: Any) -> None:
         there.page("/written meanwhile", ids["there ann"], _id=meanwhile, revision=None)

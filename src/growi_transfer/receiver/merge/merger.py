@@ -19,6 +19,7 @@ from growi_transfer.ledger.base import CollectionRow, Ledger, Role
 from growi_transfer.mongo import collections as catalog
 from growi_transfer.mongo.client import DECODED, Database
 from growi_transfer.mongo.ranges import batch_documents, read
+from growi_transfer.protocol.errors import CommitFailed
 from growi_transfer.protocol.growi_references import LINKS, NATURAL_KEYS, REFERENCES
 from growi_transfer.protocol.names import attachment_path, merge_map_name, merged_name
 from growi_transfer.protocol.wire import MergeRules
@@ -66,6 +67,10 @@ class Merger:
         rows = await self._ledger.collections(Role.RECEIVER, transfer_id)
         outcome = Outcome(views=[row for row in rows if row.kind == "view" and row.name not in entries])
         moving = {row.name: row for row in rows if self._is_merged(row, entries, report)}
+        for row in moving.values():
+            if row.staging not in entries:
+                # Read all the same, it would be empty, and a merge of nothing.
+                raise CommitFailed(f"The staged copy of {row.name} is gone.", collection=row.name)
         fates = Fates(self._database, merge_map_name(transfer_id))
         await fates.forget()
         staged = {name: row.staging for name, row in moving.items()}
