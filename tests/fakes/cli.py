@@ -16,7 +16,8 @@ from growi_transfer.cli.main import run
 from growi_transfer.ledger.base import Role, TransferRow
 from growi_transfer.ledger.memory import MemoryLedger
 from growi_transfer.protocol.machine import Position, State
-from growi_transfer.protocol.progress import Snapshot, to_json
+from growi_transfer.protocol.progress import Snapshot
+from growi_transfer.protocol.shape import to_json
 from growi_transfer.receiver.keys import Keys
 from growi_transfer.settings import Settings
 

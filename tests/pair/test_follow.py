@@ -17,7 +17,7 @@ from growi_transfer.mongo.ranges import RawRange
 from growi_transfer.protocol.errors import PeerRefused, PeerUnavailable, StateConflict
 from growi_transfer.protocol.growi_rules import MAINTENANCE_KEY
 from growi_transfer.protocol.machine import State
-from growi_transfer.protocol.progress import to_json
+from growi_transfer.protocol.shape import to_json
 from growi_transfer.protocol.wire import Verify
 from growi_transfer.pusher import following
 from growi_transfer.pusher.options import PushOptions

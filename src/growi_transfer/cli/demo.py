@@ -21,7 +21,7 @@ from growi_transfer.demo.run import Pushed, fill, judge, push, result_of
 from growi_transfer.demo.servers import Pair, open_pair
 from growi_transfer.demo.wiki import WikiSize
 from growi_transfer.protocol.errors import VerificationFailed
-from growi_transfer.protocol.progress import from_json
+from growi_transfer.protocol.shape import from_json
 
 _SIZE = WikiSize()
 

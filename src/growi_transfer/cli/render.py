@@ -18,7 +18,8 @@ from growi_transfer.cli.output import Output, count, duration, size
 from growi_transfer.cli.plan import summary
 from growi_transfer.ledger.base import LogRow
 from growi_transfer.protocol.machine import FINISHED, RUNNING, State
-from growi_transfer.protocol.progress import Snapshot, eta_seconds, to_json
+from growi_transfer.protocol.progress import Snapshot
+from growi_transfer.protocol.shape import eta_seconds, to_json
 
 LINE_SECONDS = 5.0
 """The shortest time between two plain lines of one state."""

@@ -21,7 +21,8 @@ from growi_transfer.ledger.board import snapshot_of
 from growi_transfer.ledger.log import KEPT, levels_from, line_json
 from growi_transfer.ledger.retention import rollback_until
 from growi_transfer.protocol.machine import State
-from growi_transfer.protocol.progress import Snapshot, to_json
+from growi_transfer.protocol.progress import Snapshot
+from growi_transfer.protocol.shape import to_json
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -20,8 +20,9 @@ from growi_transfer.ledger.base import Ledger, Role, TransferRow
 from growi_transfer.ledger.log import TransferLog
 from growi_transfer.protocol.errors import TransferError
 from growi_transfer.protocol.machine import FINISHED, RUNNING
-from growi_transfer.protocol.progress import Moved, Noted, ProgressEvent, Snapshot, apply, from_json, resting, to_json
+from growi_transfer.protocol.progress import Moved, Noted, ProgressEvent, Snapshot, apply, resting
 from growi_transfer.protocol.rates import RateMeter
+from growi_transfer.protocol.shape import from_json, to_json
 
 SAVE_SECONDS = 1.0
 """How old the ledger's copy of a changing snapshot may be."""

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from growi_transfer.protocol.progress import (
-    DocumentsStored,
-    FileBytesStored,
-    FilesStored,
-    ProgressEvent,
-    RateMeasured,
-)
+from growi_transfer.protocol.progress import DocumentsStored, FileBytesStored, FilesStored, ProgressEvent, RateMeasured
 
 WINDOW = 5.0
 """Seconds over which a rate is taken."""

@@ -24,7 +24,8 @@ from growi_transfer.protocol.errors import (
     code_of,
 )
 from growi_transfer.protocol.machine import FINISHED, RUNNING, Event, State, advance, allows
-from growi_transfer.protocol.progress import Noted, Notice, WarningRaised, to_json
+from growi_transfer.protocol.progress import Noted, Notice, WarningRaised
+from growi_transfer.protocol.shape import to_json
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.protocol.wire import Claim, SourceInfo
 from growi_transfer.pusher.consent import refuse_other_source

@@ -26,8 +26,9 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.protocol.machine import Event, Position, State
 from growi_transfer.protocol.merge_keys import MergePlan
-from growi_transfer.protocol.progress import Planned, to_json
+from growi_transfer.protocol.progress import Planned
 from growi_transfer.protocol.receipt import CounterSignature
+from growi_transfer.protocol.shape import to_json
 from growi_transfer.protocol.wire import AttachmentFile, Claim, PlanPage, PutTransfer, Verify
 from growi_transfer.receiver.archive_import import import_archive
 from growi_transfer.receiver.attachments import Attachments

@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.machine import FINISHED
-from growi_transfer.protocol.progress import Snapshot, to_json
+from growi_transfer.protocol.progress import Snapshot
+from growi_transfer.protocol.shape import to_json
 from growi_transfer.web.auth import guard_of, presents_key, services_of
 from growi_transfer.web.present import row_of, shape_of
 from growi_transfer.web.requests import api, transfer_id_of

@@ -20,7 +20,8 @@ from starlette.types import Message, Receive, Scope, Send
 from growi_transfer.ledger.base import Ledger, Role
 from growi_transfer.protocol.errors import AdminRequired, TransferError
 from growi_transfer.protocol.machine import FINISHED, State
-from growi_transfer.protocol.progress import Failure, Snapshot, to_json
+from growi_transfer.protocol.progress import Failure, Snapshot
+from growi_transfer.protocol.shape import to_json
 from growi_transfer.web.auth import COOKIE, Guard
 from growi_transfer.web.services import Board, Services
 

@@ -11,7 +11,7 @@ from growi_transfer.ledger.base import Role, TransferRow
 from growi_transfer.ledger.board import snapshot_of
 from growi_transfer.ledger.retention import rollback_until
 from growi_transfer.protocol.errors import TransferNotFound
-from growi_transfer.protocol.progress import to_json
+from growi_transfer.protocol.shape import to_json
 from growi_transfer.web.auth import services_of
 from growi_transfer.web.services import Services
 

@@ -18,7 +18,8 @@ from tests.fakes.web import ADMIN_TOKEN, OTHER, TRANSFER, World
 
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.machine import Position, State
-from growi_transfer.protocol.progress import Failure, Snapshot, to_json
+from growi_transfer.protocol.progress import Failure, Snapshot
+from growi_transfer.protocol.shape import to_json
 from growi_transfer.web.app import create_app
 from growi_transfer.web.auth import AdminAccess
 from growi_transfer.web.services import Limits

@@ -17,7 +17,8 @@ from growi_transfer.cli.server_file import RunningServer
 from growi_transfer.ledger.base import Role
 from growi_transfer.ledger.log import TransferLog
 from growi_transfer.protocol.machine import Position, State
-from growi_transfer.protocol.progress import Activity, Lane, Notice, Snapshot, to_json
+from growi_transfer.protocol.progress import Activity, Lane, Notice, Snapshot
+from growi_transfer.protocol.shape import to_json
 
 SERVER = RunningServer(1, "http://127.0.0.1:51234", "both")
 

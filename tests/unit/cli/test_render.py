@@ -11,7 +11,8 @@ from rich.console import Console
 from growi_transfer.cli.output import Output, duration, size, table
 from growi_transfer.cli.render import LINE_SECONDS, Bars, JsonLines, PlainLines, reporter
 from growi_transfer.protocol.machine import Position, State
-from growi_transfer.protocol.progress import Snapshot, to_json
+from growi_transfer.protocol.progress import Snapshot
+from growi_transfer.protocol.shape import to_json
 
 
 def snapshot(state: State = State.COPYING, **changes: object) -> Snapshot:

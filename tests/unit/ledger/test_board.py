@@ -24,8 +24,8 @@ from growi_transfer.protocol.progress import (
     Snapshot,
     WarningRaised,
     apply,
-    to_json,
 )
+from growi_transfer.protocol.shape import to_json
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 T1, T2 = "1" * 32, "2" * 32

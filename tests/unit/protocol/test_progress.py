@@ -33,10 +33,8 @@ from growi_transfer.protocol.progress import (
     Snapshot,
     WarningRaised,
     apply,
-    eta_seconds,
-    from_json,
-    to_json,
 )
+from growi_transfer.protocol.shape import eta_seconds, from_json, to_json
 
 START = Snapshot("0" * 32, "pusher", position=Position(State.COPYING))
 COUNTS = st.integers(0, 1 << 50)

@@ -9,7 +9,8 @@ from tests.fakes.web import ADMIN_TOKEN, OTHER, TRANSFER, World
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.errors import Blocked, Incompatible, TransferKeyMalformed
 from growi_transfer.protocol.machine import Position, State
-from growi_transfer.protocol.progress import Snapshot, to_json
+from growi_transfer.protocol.progress import Snapshot
+from growi_transfer.protocol.shape import to_json
 from growi_transfer.protocol.wire import MergeRules
 from growi_transfer.pusher.options import PushOptions
 
