@@ -31,23 +31,22 @@ from growi_transfer.mongo.embedded import EmbeddedMongod
 from growi_transfer.protocol.errors import PeerRefused, PeerUnavailable
 from growi_transfer.protocol.transfer_key import parse_key
 
-KILLS, KILLS_EACH = 33, 11
+KILLS, KILLS_EACH = 30, 15
 """Of a run on CI, and of one transfer."""
 LATE = 4
 """Kills of each transfer that wait for the time after the copy."""
 _SECONDS = 150.0
 _PATIENCE = 10.0
 """Seconds without any progress after which an operator asks it to go on."""
-_SIZE = WikiSize(pages=150, revisions=12, attachments=40, attachment_size=100_000, seed=3)
+_SIZE = WikiSize(pages=60, revisions=12, attachments=40, attachment_size=100_000, seed=3)
 _LARGE = 9_000_000
 _SLOW = 5_000_000
 """Bytes per second: the copy lasts some seconds, so that there is a middle in which to kill."""
 _AFTER_COPY = ("reconciling", "indexing", "verifying", "ready", "committing")
+SINGLE = (("source server",), ("destination server",), ("source mongod",), ("destination mongod",))
 VICTIMS = (
-    ("source server",),
-    ("destination server",),
-    ("source mongod",),
-    ("destination mongod",),
+    *SINGLE,
+    *SINGLE,
     ("source server", "destination server"),
     ("source mongod", "destination mongod"),
     ("source mongod", "source server"),

@@ -11,11 +11,10 @@ import bson
 import pytest
 from tests.pair.instances import Instance, Pair
 
-from growi_transfer import wiring
 from growi_transfer.demo.compare import Side, compare
 from growi_transfer.protocol.errors import TransferError
 from growi_transfer.protocol.machine import State
-from growi_transfer.pusher import attachments
+from growi_transfer.pusher import file_sender, sizes
 
 RANGE, LARGE, CHUNK = 4_000, 20_000, 9_000
 GOES_ON = 3
@@ -24,9 +23,9 @@ GOES_ON = 3
 
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits so low that the wiki has several of everything."""
-    monkeypatch.setattr(wiring, "RANGE_BYTES", RANGE)
-    monkeypatch.setattr(attachments, "LARGE_FILE_BYTES", LARGE)
-    monkeypatch.setattr(attachments, "CHUNK_BYTES", CHUNK)
+    monkeypatch.setattr(sizes, "RANGE_BYTES", RANGE)
+    monkeypatch.setattr(sizes, "CHUNK_BYTES", CHUNK)
+    monkeypatch.setattr(file_sender, "LARGE_FILE_BYTES", LARGE)
 
 
 def fill(pair: Pair) -> None:

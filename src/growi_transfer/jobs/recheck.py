@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -176,9 +177,10 @@ class Recheck:
             hasher, size = sha256(), 0
             async with gate:
                 try:
-                    async for chunk in self._storage.open(path):
-                        size += len(chunk)
-                        await asyncio.to_thread(hasher.update, chunk)
+                    async with aclosing(self._storage.open(path)) as chunks:
+                        async for chunk in chunks:
+                            size += len(chunk)
+                            await asyncio.to_thread(hasher.update, chunk)
                 except FileNotFound:
                     return False
             # The source may never have had to read a file that was there before: then only its size is known.

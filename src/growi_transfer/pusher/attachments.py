@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from typing import Any
 
 import bson
@@ -40,6 +39,7 @@ from growi_transfer.pusher.retry import Retry
 from growi_transfer.pusher.sizes import Sizes
 from growi_transfer.pusher.source_files import Source, SourceFiles, fingerprint_of
 from growi_transfer.storage.base import Storage
+from growi_transfer.storage.digest import digest_of
 
 _LISTINGS = 5
 _PAGES_AT_ONCE = 2
@@ -268,10 +268,7 @@ class AttachmentSender:
 
     async def _with_digest(self, source: Source) -> AttachmentFile | None:
         async def digest() -> str:
-            hasher = sha256()
-            async for chunk in self._storage.open(source.row.path):
-                await asyncio.to_thread(hasher.update, chunk)
-            return hasher.hexdigest()
+            return (await digest_of(self._storage, source.row.path)).hex()
 
         try:
             found = await self._source(digest)

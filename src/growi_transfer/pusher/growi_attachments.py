@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -110,8 +111,9 @@ class GrowiAttachments:
         await self._peer.attachment(form)
 
     async def _content(self, source: Source) -> AsyncIterator[bytes]:
-        async for chunk in self._storage.open(source.row.path):
-            yield chunk
+        async with aclosing(self._storage.open(source.row.path)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def _stored(self, rows: Sequence[FileRow]) -> None:
         if not rows:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 
 from growi_transfer.archive.bundle import read_frames
@@ -34,6 +33,7 @@ from growi_transfer.receiver.file_rows import (
     upload_id,
 )
 from growi_transfer.storage.base import FileMeta, SmallFile, Storage, StoredFile
+from growi_transfer.storage.digest import digest_of
 
 REMOVED = "attachment_removed"
 """Reason of rows whose attachment the source has removed since its file was sent."""
@@ -111,10 +111,7 @@ class Attachments:
                 await self._storage.delete(place_of(row))
 
     async def _digest(self, path: str) -> bytes:
-        hasher = sha256()
-        async for chunk in self._storage.open(path):
-            await asyncio.to_thread(hasher.update, chunk)
-        return hasher.digest()
+        return await digest_of(self._storage, path)
 
     # bundles
 

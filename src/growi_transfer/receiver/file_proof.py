@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 
 from growi_transfer.archive.bundle import hash_contents
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger
@@ -17,6 +16,7 @@ from growi_transfer.protocol.errors import DigestMismatch, FileNotFound, SizeMis
 from growi_transfer.protocol.wire import LARGE_FILE_BYTES, REPORTED
 from growi_transfer.receiver.file_rows import is_stored, pages, place_of
 from growi_transfer.storage.base import Storage
+from growi_transfer.storage.digest import digest_of
 
 _READERS = 4
 _BATCH_BYTES = 16 << 20
@@ -110,13 +110,10 @@ class FileProof:
         return digests
 
     async def _digest(self, row: FileRow) -> bytes | TransferError:
-        hasher = sha256()
         try:
-            async for chunk in self._storage.open(place_of(row)):
-                await asyncio.to_thread(hasher.update, chunk)
+            return await digest_of(self._storage, place_of(row))
         except FileNotFound as error:
             return error
-        return hasher.digest()
 
 
 def _batches(rows: Sequence[FileRow]) -> list[list[FileRow]]:
