@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from tests.pair.instances import Pair, open_pair
 
-from growi_transfer import wiring
 from growi_transfer.protocol.machine import State
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.settings import Settings
 from growi_transfer.storage.base import Storage
 from growi_transfer.storage.local import LocalStorage
 from growi_transfer.storage.memory import MemoryStorage
+from growi_transfer.wiring import parts
 
 
 async def test_names_that_the_storage_takes_for_one_file_are_a_fault_of_the_second(
@@ -26,12 +26,12 @@ async def test_names_that_the_storage_takes_for_one_file_are_a_fault_of_the_seco
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     storage = MemoryStorage(folds_names=True)
-    original = wiring._storage
+    original = parts._storage
 
     def of(kind: str, settings: Settings, database: Any) -> Storage:
         return storage if "destination" in settings.data_dir.parts else original(kind, settings, database)
 
-    monkeypatch.setattr(wiring, "_storage", of)
+    monkeypatch.setattr(parts, "_storage", of)
     source, destination = (mongo_uri, mongo_database_name), (mongo_uri_destination, mongo_database_name_destination)
     large = (4 << 20) + 1
     async with open_pair(tmp_path, source, destination) as pair:
