@@ -156,6 +156,7 @@ class Sending(RuleBasedStateMachine):
     )
     def put_transfer(self, tags: bool, anew: bool, ahead: int) -> None:
         names = ["pages", "tags"] if tags else ["pages"]
+        before = self.uuids["tags"], dict(self.acknowledged)
         if anew:
             self.uuids["tags"] = uuid.uuid4().hex
             self.acknowledged.pop(("tags", 0), None)
@@ -175,6 +176,8 @@ class Sending(RuleBasedStateMachine):
                 self.state, self.declared = "copying", set(names)
             else:
                 assert isinstance(answer, StateConflict), answer
+        else:
+            self.uuids["tags"], self.acknowledged = before
 
     @precondition(lambda self: self.state != "unknown")
     @rule(
