@@ -55,7 +55,7 @@ async def test_names_that_the_storage_takes_for_one_file_are_a_fault_of_the_seco
         key = await pair.key()
         assert pair.to_destination.receiver is not None
         await pair.to_destination.receiver.cancel(row.id, epoch=None)
-        row = await pair.push(key, commit=False)
+        row = await pair.push(key, commit=False, accept_warnings=("name_collision",))
         assert row.position.state is State.READY, row.facts.get("error")
         told = (await pair.to_destination.receiver.receipt(row.id))["receipt"]
         assert [one["reason"] for one in told["skipped"]] == ["name_collision"] * 2

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
-from growi_transfer.protocol.errors import FileNotFound, NameIllegal, code_of, is_retryable
+from growi_transfer.protocol.errors import FileNotFound, code_of, is_retryable
 from growi_transfer.protocol.progress import (
     Failure,
     FileBytesStored,
@@ -22,9 +22,6 @@ from growi_transfer.pusher.source_files import Source
 MISSING_FILE = "attachment_file_missing"
 """Code of the warning under which files that the source itself lacks are skipped."""
 
-_SKIPPABLE = (MISSING_FILE, NameIllegal.code)
-"""What the preflight finds in the source and asks consent for. Whoever accepts all warnings agrees to these and to no
-other loss: that the destination's disk is full is a fault, and no warning."""
 
 STORED = (ItemState.STORED, ItemState.VERIFIED)
 _MISSING = 10_000
@@ -100,7 +97,7 @@ class Outcomes:
             code = MISSING_FILE if isinstance(error, FileNotFound) else code_of(error)
             if code == MISSING_FILE and len(self.missing) < _MISSING:
                 self.missing[source.row.attachment_id] = source.row
-            skipped = code in _SKIPPABLE and self._accepts(code)
+            skipped = self._accepts(code)
             self.skipped += skipped
             if not skipped:
                 self.failed.add(source.row.attachment_id)

@@ -9,7 +9,6 @@ key in it, not even in its cause.
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
@@ -17,14 +16,12 @@ from urllib.parse import quote
 
 import aiohttp
 import orjson
-from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
 from yarl import URL
 
 from growi_transfer import __version__
 from growi_transfer.protocol.errors import (
     InvalidRequest,
     PeerRefused,
-    PeerUnavailable,
     TransferError,
 )
 from growi_transfer.protocol.growi_info import GrowiInfo, parse_growi_info
@@ -42,12 +39,12 @@ from growi_transfer.protocol.wire import (
     Shape,
     Verify,
 )
-from growi_transfer.pusher.address import Address, AllowedDestinations, Lookup, resolve_destination
+from growi_transfer.pusher.address import AllowedDestinations, Lookup, resolve_destination
 from growi_transfer.pusher.body import Body, Chunk, Pace, joined
-from growi_transfer.pusher.early_answer import Line, parse_answer
-from growi_transfer.pusher.refusal import ANSWER_TOO_LARGE, UNTRUSTED, invalid_answer, refusal
+from growi_transfer.pusher.refusal import ANSWER_TOO_LARGE, invalid_answer, refusal
 from growi_transfer.pusher.resumable import UploadState, read_state, upload_headers
 from growi_transfer.pusher.timeouts import PeerTimeouts
+from growi_transfer.pusher.transport import Payload, Pinned, no_answer, read_answer
 
 ERROR_LIMIT = 64 << 10
 """Bytes of an answer that is none of success."""
@@ -77,7 +74,7 @@ async def open_peer(
     addresses = await resolve_destination(key, allowed, lookup=lookup)
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            resolver=_Pinned(key.host, addresses),
+            resolver=Pinned(key.host, addresses),
             use_dns_cache=False,
             limit=connections,
             ssl=tls or True,
@@ -292,14 +289,14 @@ class Peer:
         body: Body | None = None,
         headers: Mapping[str, str] | None = None,
         answer: float | None = None,
-        limit: int = JSON_LIMIT,
+        limit: int | None = None,
     ) -> tuple[Mapping[str, str], bytes]:
         """Headers and body of an answer of success.
 
         The answer may come while the body is still being sent: a refusal then ends the sending and is told.
         """
         failure: TransferError
-        payload = None if body is None else _Payload(body)
+        payload = None if body is None else Payload(body)
         try:
             async with self._session.request(
                 method,
@@ -312,7 +309,7 @@ class Peer:
                 ),
             ) as response:
                 good = 200 <= response.status < 300
-                content = await _read(response, limit if good else ERROR_LIMIT)
+                content = await read_answer(response, (limit or JSON_LIMIT) if good else ERROR_LIMIT)
                 if not good:
                     raise self._refusal(response.status, response.headers, content or b"")
                 if content is None:
@@ -320,7 +317,7 @@ class Peer:
                 return response.headers, content
         except (aiohttp.ClientError, OSError) as error:
             early = payload.early_answer() if payload is not None else None
-            failure = _no_answer(error, self.origin) if early is None else self._refusal(*early)
+            failure = no_answer(error, self.origin) if early is None else self._refusal(*early)
         finally:
             if body is not None and payload is not None:
                 payload.line.close()
@@ -330,86 +327,6 @@ class Peer:
 
     def _refusal(self, status: int, headers: Mapping[str, str], content: bytes) -> PeerRefused:
         return refusal(status, headers, content, origin=self.origin, secret=self._secret)
-
-
-class _Payload(aiohttp.Payload):
-    """A body as aiohttp takes it."""
-
-    def __init__(self, body: Body) -> None:
-        super().__init__(body)
-        self._size = body.length
-        self._body = body
-        self.line = Line(None)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        self.line.close()
-        self.line = Line(getattr(writer, "transport", None))
-        await self._body.send(writer.write, self.line.has_answer)
-
-    def early_answer(self) -> tuple[int, Mapping[str, str], bytes] | None:
-        """A refusal that had arrived when the connection broke."""
-        answer = parse_answer(self.line.left_over())
-        return answer if answer is not None and answer[0] >= 300 else None
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raise TypeError("a body is sent, not shown")
-
-
-class _Pinned(AbstractResolver):
-    """Answers for one host, with addresses that were checked."""
-
-    def __init__(self, host: str, addresses: Sequence[Address]) -> None:
-        self._host = host
-        self._addresses = addresses
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        if host != self._host:
-            raise OSError(f"{host} was not checked")
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address),
-                port=port,
-                family=socket.AF_INET if address.version == 4 else socket.AF_INET6,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in self._addresses
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes | None:
-    """The whole body, or None when it is larger than the limit."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in response.content.iter_any():
-        size += len(part)
-        if size > limit:
-            return None
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _no_answer(error: Exception, origin: str) -> TransferError:
-    """Why there was no whole answer. Nothing of the client library's error but its kind goes on."""
-    kind = type(error).__name__
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return PeerRefused(f"The certificate of {origin} is not trusted here.", code=UNTRUSTED, status=0)
-    if isinstance(error, TimeoutError):
-        return PeerUnavailable(f"{origin} did not answer in time.", reason=kind)
-    if isinstance(error, aiohttp.ClientSSLError):
-        return PeerUnavailable(f"No secure connection to {origin} could be made.", reason=kind)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        why = error.os_error.strerror or kind
-        return PeerUnavailable(f"{origin} cannot be reached: {why}.", reason=kind, reached=False)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return PeerUnavailable(f"{origin} does not answer in HTTP.", reason=kind)
-    return PeerUnavailable(f"The connection to {origin} was cut.", reason=kind)
 
 
 def _upload_path(transfer_id: str, attachment_id: str) -> str:
