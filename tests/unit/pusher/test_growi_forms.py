@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from bson import ObjectId
@@ -98,6 +100,41 @@ def test_a_file_goes_with_its_document(data: bytes, name: str, kind: str) -> Non
         "downloadPathProxied": f"/download/{identity}",
         "id": str(identity),
     }
+
+
+SAMPLE = os.environ.get("GROWI_TRANSFER_SAMPLE_WIKI", "")
+
+
+def recorded(name: str) -> list[tuple[str, bytes]]:
+    """The parts of a request that a real GROWI sent."""
+    head, _, body = (Path(SAMPLE) / "wire" / name).read_bytes().partition(b"\r\n\r\n")
+    boundary = head.decode().partition("boundary=")[2].split("\r\n")[0]
+    form = FileForm(f"multipart/form-data; boundary={boundary}", len(body), body, b"", content(b""))
+    return parts(form)
+
+
+@pytest.mark.skipif(not SAMPLE, reason="GROWI_TRANSFER_SAMPLE_WIKI is not set: no data of a real GROWI are here")
+def test_forms_are_those_of_a_real_growi() -> None:
+    theirs = recorded("002.req")
+    collections, options, configs = (json.loads(theirs[position][1]) for position in (1, 2, 4))
+    ours = parts(
+        archive_form(
+            content(theirs[0][1]),
+            len(theirs[0][1]),
+            file_name="GROWI-function now() { [native code] }.growi.zip",
+            collections=collections,
+            options=options,
+            operator=theirs[3][1].decode(),
+            upload_configs=configs,
+        )
+    )
+    assert ours == theirs, "the same parts in the same order, byte for byte"
+    theirs = recorded("004.req")
+    metadata = json.loads(theirs[1][1])
+    virtual = ("filePathProxied", "downloadPathProxied", "id")
+    plain = {name: value for name, value in metadata.items() if name not in virtual}
+    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
+    assert parts(attachment_form(content(theirs[0][1]), len(theirs[0][1]), plain, text)) == theirs
 
 
 files = st.lists(st.tuples(st.text(max_size=8), st.integers(0, 2**40)), max_size=20)
