@@ -23,6 +23,7 @@ from growi_transfer.protocol.wire import Claim, SetUp
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.pusher.pusher import Pusher
 from growi_transfer.settings import Settings
+from growi_transfer.wiring import opening, pushing
 
 SLOW = 200_000
 Open = Callable[..., contextlib.AbstractAsyncContextManager[wiring.Services]]
@@ -36,7 +37,8 @@ def beside(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
     @contextlib.asynccontextmanager
     async def opened(*, serving: bool = False, settings: Settings | None = None) -> AsyncIterator[wiring.Services]:
         name = next(names)
-        monkeypatch.setattr(wiring, "process_name", lambda: name)
+        for part in (opening, pushing):
+            monkeypatch.setattr(part, "process_name", lambda: name)
         async with wiring.open_services(
             settings or pair.source.settings, role="pusher", loopback_allowed=True, serving=serving
         ) as services:

@@ -10,12 +10,12 @@ import pytest
 from tests.pair.commits import Crash, receiver_of
 from tests.pair.instances import Pair
 
-from growi_transfer import wiring
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.machine import State
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.receiver import staging_proof
 from growi_transfer.receiver.staging_proof import StagingProof
+from growi_transfer.wiring import pushing
 
 Damage = Callable[[Pair, str], object]
 
@@ -126,7 +126,7 @@ async def test_each_damage_is_found_and_only_what_is_damaged_is_sent_again(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     damage, what, again = DAMAGES[name]
-    monkeypatch.setattr(wiring, "RANGE_BYTES", 20_000)
+    monkeypatch.setattr(pushing, "RANGE_BYTES", 20_000)
     fill(pair)
     sent = Sent(monkeypatch)
     damaged_once(monkeypatch, pair, damage, sent)
