@@ -65,6 +65,21 @@ async def test_every_kind_of_write_is_told(database: Database, plain: PyMongoDat
     assert nothing.ids == {}
 
 
+async def test_a_transaction_is_told_whole(database: Database, plain: PyMongoDatabase[dict[str, Any]]) -> None:
+    """All that it wrote has one moment, and is more than the server tells at once."""
+    number = 2500
+    plain.create_collection("a")
+    since = await now(database)
+    with plain.client.start_session() as session:
+        with session.start_transaction():
+            plain["a"].insert_many([{"_id": one} for one in range(number)], session=session)
+        until = session.operation_time
+    assert until is not None
+    found = await changes_between(database, since, until)
+    assert found is not None
+    assert found.documents == number
+
+
 async def test_a_history_that_is_lost_is_not_guessed(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     async def lost(self: Database, command: Any, wait_ms: int) -> AsyncIterator[Any]:
         with translated():
