@@ -29,7 +29,7 @@ _CLOSING_SECONDS = 10.0
 _KEPT = timedelta(days=1)
 SERVER = ""
 """The addressee of what any process may do, and the server should: it stays."""
-PUSHER_ORDERS = ("proceed", "retry", "pause", "cancel", "verify", "commit", "rollback", "tune", "purge")
+PUSHER_ORDERS = ("proceed", "retry", "pause", "cancel", "verify", "commit", "rollback", "release", "tune", "purge")
 RECEIVER_ORDERS = ("cancel", "commit", "rollback", "release_maintenance", "purge")
 """What one process may have another one do: methods of the two roles."""
 _WITHDRAWN = "withdrawn"

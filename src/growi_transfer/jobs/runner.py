@@ -130,26 +130,22 @@ class Runner(Generic[J]):
             if not outage and transfer_id not in self._again:
                 return
             self._again.discard(transfer_id)
-            if outage and not await self._is_back(transfer_id):
-                return
-            with suppress(TransferError):
-                if await self._steps.state(transfer_id) not in (*FINISHED, State.PAUSED, State.FAILED):
-                    epoch = await self._acquire(transfer_id)
-                    continue
-            return
+            epoch = await self._reacquire(transfer_id)
 
-    async def _is_back(self, transfer_id: str) -> bool:
-        """Wait until our own database answers; False when it does not for long. Nothing can be noted meanwhile."""
+    async def _reacquire(self, transfer_id: str) -> int | None:
+        """Take the transfer once more, as soon as our own database answers: nothing can be noted meanwhile. None when
+        it does not answer for long, when another process has the transfer, or when there is nothing to run."""
         deadline = self._clock() + _OUTAGE
         pause = _OUTAGE_PAUSE
         while self._clock() < deadline:
             await self._sleep(pause)
             pause = min(pause * 2, _ASK_AGAIN)
             with suppress(TransferError):
-                await self._steps.state(transfer_id)
-                return True
+                if await self._steps.state(transfer_id) in (*FINISHED, State.PAUSED, State.FAILED):
+                    return None
+                return await self._acquire(transfer_id)
         _log.error("transfer_left_without_database", transfer=transfer_id)
-        return False
+        return None
 
     async def _acquire(self, transfer_id: str) -> int | None:
         now = self._clock()
