@@ -106,6 +106,8 @@ class Outcomes:
             if source.row.state is state:
                 continue
             if skipped:
+                if source.row.state is ItemState.FAILED:
+                    self._board.apply(Role.PUSHER, self._transfer_id, ItemRecovered(source.row.path, "file"))
                 self._board.apply(Role.PUSHER, self._transfer_id, FilesSkipped(1, source.row.size))
             else:
                 failure = Failure(

@@ -138,6 +138,8 @@ class GrowiAttachments:
         row = replace(source.row, state=state, reason=code, tries=source.row.tries + 1)
         await self._ledger.put_files([row])
         if state is ItemState.SKIPPED:
+            if source.row.state is ItemState.FAILED:
+                self._board.apply(Role.PUSHER, self._transfer_id, ItemRecovered(row.path, "file"))
             if source.row.state is not ItemState.SKIPPED:
                 self._board.apply(Role.PUSHER, self._transfer_id, FilesSkipped(1, source.row.size))
             return 0
