@@ -101,7 +101,8 @@ class GrowiPush:
             alive.cancel()
             with suppress(asyncio.CancelledError, TransferError):
                 await alive
-            await self._life.note(self._id, {"seconds": self._seconds})
+            with suppress(TransferError):  # what ended the run is the error to tell
+                await self._life.note(self._id, {"seconds": self._seconds})
 
     async def _run(self) -> None:
         state = await self._life.state(self._id)
@@ -204,12 +205,11 @@ class GrowiPush:
         return await asyncio.to_thread(parse_listing, body)
 
     async def _lacking(self, listing: Listing) -> int:
-        """How many of the files that were sent GROWI does not list; their rows are to be sent again."""
-        lost = []
+        """How many of the files that were sent GROWI does not list."""
+        lacking = 0
         async for row in self._ledger.files(Role.PUSHER, self._id, ItemState.STORED):
-            if not listing.has(row.path.rpartition("/")[2], row.size):
-                lost.append(row)
-        return len(lost)
+            lacking += not listing.has(row.path.rpartition("/")[2], row.size)
+        return lacking
 
     async def _note_receipt(self) -> None:
         row = await self._life.get(self._id)
@@ -252,10 +252,6 @@ def _check(answer: Mapping[str, Any]) -> None:
             code="mongo_collection_import_failure",
             status=200,
         )
-
-
-def _options_of(collection: str) -> dict[str, Any]:
-    return {"collectionName": collection, "mode": "flushAndInsert", **_OPTIONS.get(collection, {})}
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:
