@@ -16,7 +16,7 @@ from growi_transfer.ledger.base import CollectionRow, RangeRow, Role, TransferRo
 from growi_transfer.mongo.ranges import RawRange
 from growi_transfer.protocol.errors import PeerRefused, PeerUnavailable, StateConflict
 from growi_transfer.protocol.growi_rules import MAINTENANCE_KEY
-from growi_transfer.protocol.machine import State
+from growi_transfer.protocol.machine import Event, State
 from growi_transfer.protocol.shape import to_json
 from growi_transfer.protocol.wire import Verify
 from growi_transfer.pusher import following
@@ -225,13 +225,33 @@ async def test_a_process_that_ends_goes_on_following_and_a_pause_holds(pair: Pai
     assert not pair.destination.own_collections()
 
 
+async def test_a_pause_holds_when_a_round_begins_at_that_moment(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    pusher = pair.from_source.pusher
+    assert pusher is not None
+    pair.source.insert_raw("pages", [bson.encode({"_id": 1})])
+    transfer_id = await begin(pair)
+    await until(pair, transfer_id, ready)
+    stop = pusher.runner.stop
+
+    async def late(transfer_id: str) -> None:
+        if ready(await row_of(pair, transfer_id)):
+            await pusher._life.step(transfer_id, Event.DIFFERENCE_FOUND)
+        await stop(transfer_id)
+
+    monkeypatch.setattr(pusher.runner, "stop", late)
+    assert (await pusher.pause(transfer_id))["transfer"]["state"] == "paused"
+    await pusher.cancel(transfer_id)
+
+
 def mode(pair: Pair) -> Any:
     found = pair.source.database["configs"].find_one({"key": MAINTENANCE_KEY})
     return found and found["value"]
 
 
 @pytest.mark.parametrize("former", [None, "false", "true"])
-async def test_a_freeze_lasts_from_the_last_pass_on_and_can_be_ended(pair: Pair, former: str | None) -> None:
+async def test_a_freeze_lasts_from_the_last_pass_on_and_can_be_ended(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, former: str | None
+) -> None:
     pusher = pair.from_source.pusher
     assert pusher is not None
     if former is not None:
@@ -240,7 +260,16 @@ async def test_a_freeze_lasts_from_the_last_pass_on_and_can_be_ended(pair: Pair,
     transfer_id = await begin(pair, freeze=True)
     await until(pair, transfer_id, ready)
     assert mode(pair) == former
+    passes: list[Any] = []
+    last_pass = Push._last_pass
+
+    async def counted(self: Push) -> State:
+        passes.append(mode(pair))
+        return await last_pass(self)
+
+    monkeypatch.setattr(Push, "_last_pass", counted)
     row = await commit(pair, transfer_id)
+    assert passes == [former], "the source is read once while nobody can write"
     assert mode(pair) == "true"
     assert row.facts["freeze"]["seconds"] > 0
     assert pair.destination.documents("pages") == pair.source.documents("pages")

@@ -12,7 +12,13 @@ from tests.pair.instances import Pair
 
 from growi_transfer.ledger.base import FileRow, JournalRow, RangeRow, Role
 from growi_transfer.ledger.mongo import MongoLedger
-from growi_transfer.protocol.errors import PeerUnavailable, StateConflict, StorageNotWritable, TransferError
+from growi_transfer.protocol.errors import (
+    PeerRefused,
+    PeerUnavailable,
+    StateConflict,
+    StorageNotWritable,
+    TransferError,
+)
 from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.wire import PutTransfer, Verify
 from growi_transfer.pusher.attachments import AttachmentSender, Look
@@ -368,3 +374,31 @@ async def test_two_documents_of_one_file_both_arrive(pair: Pair) -> None:
     assert row.position.state is State.COMPLETED, row.facts.get("error")
     assert pair.destination.files() == pair.source.files()
     assert pair.destination.database["attachments"].count_documents({}) == 2
+
+
+async def test_a_server_commits_what_was_verified_and_to_be_committed_when_its_process_died(pair: Pair) -> None:
+    fill(pair)
+    row = await pair.push(commit=False)
+    assert row.position.state is State.READY, row.facts.get("error")
+    pusher = pusher_of(pair)
+    await pusher.go_on_with_all()
+    assert (await pair.wait(row.id)).position.state is State.READY, "nobody wanted that"
+    await pusher._life.note(row.id, {"options": {**row.facts["options"], "commit": True}})
+    await pusher.go_on_with_all()
+    assert (await pair.wait(row.id)).position.state is State.COMPLETED
+
+
+async def test_a_commit_that_another_process_has_taken_over_is_left_to_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair)
+
+    async def superseded(self: Peer, transfer_id: str) -> dict[str, Any]:
+        raise PeerRefused("Another process has taken this transfer over.", code="superseded", status=409)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Peer, "commit", superseded)
+        row = await pair.push()
+    assert row.position.state is State.COMMITTING
+    await pusher_of(pair).proceed(row.id)
+    assert (await pair.wait(row.id)).position.state is State.COMPLETED

@@ -26,6 +26,7 @@ from growi_transfer.protocol.errors import (
     AttachmentsIncomplete,
     PeerRefused,
     PeerUnavailable,
+    Superseded,
     TransferError,
     VerificationFailed,
     code_of,
@@ -128,15 +129,15 @@ class Push:
                 state = await self._catch_up()
             if state is State.READY and self._options.follow:
                 state = await self._follow()
-            if state is State.READY and self._options.commit and self._options.freeze:
+            elif state is State.READY and self._options.commit and self._options.freeze:
                 state = await self._last_pass()
             if state is State.COMMITTING or (state is State.READY and self._options.commit):
                 await self._finish(state)
         except* TransferError as group:
             raise _first(group) from None
         finally:
-            await self._thaw()
             alive.cancel()
+            await self._thaw()
             with suppress(asyncio.CancelledError, TransferError):
                 await alive
             with suppress(TransferError):  # what ended the run is the error to tell
@@ -285,6 +286,8 @@ class Push:
         try:
             answer = await self._retry(self._commit_there)
         except PeerRefused as error:
+            if error.peer_code == Superseded.code:
+                raise  # the commit is another process's now, and so is the state
             await self._life.step(self._id, Event.COMMIT_UNDONE)
             if error.peer_code in _NOT_READY_THERE:
                 # To commit again would be refused again: whoever resumes looks at everything once more.

@@ -218,7 +218,7 @@ class Pusher(Steering):
                 State.INDEXING,
                 State.VERIFYING,
                 State.COMMITTING,
-            ) or (row.position.state is State.READY and options_of(row).follow)
+            ) or (row.position.state is State.READY and (options_of(row).follow or options_of(row).commit))
             if interrupted and self._keys.key(row.id) is not None:
                 try:
                     refuse_other_source(row.setup, await self._source())

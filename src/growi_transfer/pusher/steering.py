@@ -167,7 +167,8 @@ class Steering:
         if row.position.state is State.READY and options_of(row).follow:
             # Between two rounds: it goes on with the next one.
             await self.runner.stop(transfer_id)
-            await self._life.step(transfer_id, Event.DIFFERENCE_FOUND)
+            if await self._life.state(transfer_id) is State.READY:  # unless a round began just then
+                await self._life.step(transfer_id, Event.DIFFERENCE_FOUND)
         await self._stop_for(transfer_id, Event.PAUSED)
         await self._life.step(transfer_id, Event.PAUSED)
         return self._shape(await self._life.get(transfer_id))
