@@ -226,17 +226,18 @@ def _texts(documents: Sequence[bytes | memoryview]) -> list[bytes]:
 
 def losses(value: Any) -> Iterator[str]:
     """Kinds of values in a document's JSON that came from a BSON type which the format cannot carry."""
-    if isinstance(value, dict):
-        keys = value.keys()
-        if keys == {"low", "high", "unsigned"}:
-            yield "int64"
-        elif keys == {"$numberDecimal"}:
-            yield "decimal128"
-        elif keys == {"$timestamp"}:
-            yield "timestamp"
-        else:
-            for item in value.values():
-                yield from losses(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from losses(item)
+    pending = [value]  # not by recursion: a document may be nested deeper than Python calls
+    while pending:
+        one = pending.pop()
+        if isinstance(one, list):
+            pending.extend(one)
+        elif isinstance(one, dict):
+            keys = one.keys()
+            if keys == {"low", "high", "unsigned"}:
+                yield "int64"
+            elif keys == {"$numberDecimal"}:
+                yield "decimal128"
+            elif keys == {"$timestamp"}:
+                yield "timestamp"
+            else:
+                pending.extend(one.values())

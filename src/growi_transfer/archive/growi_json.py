@@ -25,11 +25,15 @@ from bson.int64 import Int64
 
 from growi_transfer.archive.growi_values import javascript_number
 from growi_transfer.protocol.errors import BsonInvalid, JsonInvalid
+from growi_transfer.protocol.wire import DOCUMENT_LIMIT
 
 TEXT_LIMIT: Final = 128 << 20
 """Bytes of JSON of one document. One of 16 MiB of BSON has at most 6 bytes of text for each of its own, and mostly
 about as many: what is larger can hardly be stored."""
 BATCH_BYTES: Final = 4 << 20
+BATCH_DOCUMENTS: Final = 20_000
+_NESTED_LIMIT: Final = DOCUMENT_LIMIT // 7
+"""Objects and arrays in one document: an empty one takes 7 bytes in BSON, and far more while it is a Python value."""
 _DECODED: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_MS, uuid_representation=UuidRepresentation.UNSPECIFIED
 )
@@ -159,10 +163,9 @@ def _values(texts: Sequence[bytes]) -> list[Any]:
 def _lenient(joined: bytes) -> list[Any]:
     """As JavaScript reads it: halves of surrogate pairs are no error, and become U+FFFD when they are stored."""
     try:
-        values = json.loads(joined, parse_constant=_no_constant)
+        found: list[Any] = _mended(json.loads(joined, parse_constant=_no_constant))
     except (ValueError, RecursionError):
         raise JsonInvalid("The file is not valid JSON.") from None
-    found: list[Any] = _mended(values)
     return found
 
 
@@ -193,6 +196,8 @@ class _Splitter:
         self._in_string = False
         self._closing = 0
         """The bracket that ends it all; 0 before the first one came."""
+        self._nested = 0
+        """Objects and arrays in the element under way."""
         self._elements = 0
         self._found: list[bytes] = []
         self._found_bytes = 0
@@ -200,7 +205,7 @@ class _Splitter:
     def feed(self, piece: bytes) -> Iterator[list[bytes]]:
         self._buffer += piece
         while self._step():
-            if self._found_bytes >= BATCH_BYTES:
+            if self._found_bytes >= BATCH_BYTES or len(self._found) >= BATCH_DOCUMENTS:
                 yield self._batch()
         del self._buffer[: self._begin]
         self._position -= self._begin
@@ -242,6 +247,9 @@ class _Splitter:
             elif self._depth == 1:
                 self._next(mark, found.start())
             self._depth += 1
+            self._nested += 1
+            if self._nested > _NESTED_LIMIT:
+                raise JsonInvalid("A document of the archive has more values than MongoDB stores.")
         else:
             self._depth -= 1
             if self._depth == 1:
@@ -266,9 +274,14 @@ class _Splitter:
     def _next(self, mark: bytes, start: int) -> None:
         if mark != b"{" or self._between(start) != (b"," if self._elements else b""):
             raise JsonInvalid("The file is not an array of documents.")
+        self._nested = 0
 
     def _take(self) -> None:
-        self._found.append(bytes(self._buffer[self._begin : self._position]))
+        text = bytes(self._buffer[self._begin : self._position])
+        # A comma takes at least one byte of BSON too, in a text or between two values.
+        if len(text) > DOCUMENT_LIMIT and text.count(b",") > DOCUMENT_LIMIT:
+            raise JsonInvalid("A document of the archive has more values than MongoDB stores.")
+        self._found.append(text)
         self._found_bytes += self._position - self._begin
         self._begin = self._position
         self._elements += 1

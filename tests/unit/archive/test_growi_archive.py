@@ -134,6 +134,13 @@ def test_what_mongodb_cannot_hold_is_told(value: dict[str, Any]) -> None:
         encode("tags", value)
 
 
+def test_losses_of_a_deep_document() -> None:
+    value: dict[str, Any] = {"$numberDecimal": "1"}
+    for _ in range(20_000):
+        value = {"a": value}
+    assert list(losses(value)) == ["decimal128"]
+
+
 def test_losses_are_told_by_kind() -> None:
     value = {
         "a": {"low": 1, "high": 2, "unsigned": False},

@@ -100,6 +100,27 @@ def test_batches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, batches)) < 20
 
 
+def test_batches_of_tiny_documents_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growi_json, "BATCH_DOCUMENTS", 10)
+    batches = list(read_array([b"[" + b",".join([b"{}"] * 95) + b"]"]))
+    assert [len(batch) for batch in batches] == [10] * 9 + [5]
+
+
+@pytest.mark.parametrize(("value", "allowed"), [("[],", 9), ("{},", 9), ("0,", 99)])
+def test_more_values_than_a_document_can_have_are_not_made(
+    value: str, allowed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growi_json, "_NESTED_LIMIT", 10)
+    monkeypatch.setattr(growi_json, "DOCUMENT_LIMIT", 100)
+
+    def text(count: int) -> bytes:
+        return f'[{{"a":[{value * (count - 1)}{value[:-1]}]}},{{"b":1}}]'.encode()
+
+    assert len(read(text(allowed - 1))) == 2
+    with pytest.raises(JsonInvalid, match="more values"):
+        read(text(allowed + 5))
+
+
 @given(documents.filter(bool), st.data())
 def test_a_cut_file_is_never_taken(values: list[Any], data: st.DataObject) -> None:
     text = json.dumps(values).encode()
@@ -139,6 +160,7 @@ def test_a_cut_file_is_never_taken(values: list[Any], data: st.DataObject) -> No
         b'[{"a":"\x01"}]',
         b'[{"a":"\xff"}]',
         b"[" + b'{"a":' * 5000 + b"1" + b"}" * 5000 + b"]",
+        b'[{"b":"\\ud800","a":' + b"[" * 3000 + b"]" * 3000 + b"}]",
     ],
 )
 def test_what_is_no_array_of_documents(text: bytes) -> None:
