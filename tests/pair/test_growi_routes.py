@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -15,7 +16,12 @@ import aiohttp
 import bson
 import pytest
 from bson import ObjectId, json_util
+from tests.fakes.nth_call import NthCall
 from tests.pair.instances import Pair, open_pair
+
+from growi_transfer.ledger.base import Role
+from growi_transfer.protocol.errors import DatabaseUnavailable
+from growi_transfer.web import growi_api
 
 SAMPLE = os.environ.get("GROWI_TRANSFER_SAMPLE_WIKI", "")
 VERSION = "7.3.0-RC.0"
@@ -263,6 +269,135 @@ async def test_a_file_whose_size_lies_is_refused(growi: Growi) -> None:
     status, answer = await growi.post("/attachment", form())
     assert (status, answer["errors"][0]["code"]) in [(400, "invalid_metadata"), (500, "parse_failed")]
     assert list(growi.pair.destination.files().values()) == [b"twelve bytes"]
+
+
+@pytest.mark.parametrize("cut_at", [1, 2])
+async def test_a_file_that_was_cut_off_is_rolled_back_all_the_same(growi: Growi, cut_at: int) -> None:
+    document = growi.pair.destination.add_attachment(b"former file")
+    before = growi.pair.destination.files()
+    status, answer = await growi.push({"tags": []})
+    assert status == 200
+    server = growi.pair.to_destination
+    assert server.receiver is not None
+    assert server.growi is not None
+    storage: Any = server.growi._files._storage
+    calls = NthCall()
+    calls.watch(storage, ["move"])
+    calls.arm(cut_at, lambda: OSError("cut off"), after=True)
+    assert (await growi.attach({"fileName": document["fileName"], "fileSize": 11}, b"altered ..."))[0] == 500
+    calls.disarm()
+    assert growi.pair.destination.files() != before
+    await server.receiver.rollback(answer["transferId"], epoch=None)
+    assert growi.pair.destination.files() == before
+
+
+async def test_the_same_file_twice_at_once_keeps_what_stood_there(
+    growi: Growi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = growi.pair.to_destination.growi
+    assert side is not None
+    real, at_work, most = side._files._store, 0, 0
+
+    async def store(*arguments: Any) -> None:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await real(*arguments)
+        at_work -= 1
+
+    monkeypatch.setattr(side._files, "_store", store)
+    document = growi.pair.destination.add_attachment(b"former file")
+    before = growi.pair.destination.files()
+    _, answer = await growi.push({"tags": []})
+    described = {"fileName": document["fileName"], "fileSize": 11}
+    results = await asyncio.gather(*(growi.attach(described, b"altered ...") for _ in range(6)))
+    assert {status for status, _ in results} == {200}
+    assert most == 1, "a second swap would keep the new file as the former one"
+    receiver = growi.pair.to_destination.receiver
+    assert receiver is not None
+    await receiver.rollback(answer["transferId"], epoch=None)
+    assert growi.pair.destination.files() == before
+
+
+@pytest.mark.parametrize("end", ["rollback", "purge"])
+async def test_a_file_that_comes_after_the_end_of_its_import_belongs_to_nobody(growi: Growi, end: str) -> None:
+    document = growi.pair.destination.add_attachment(b"former file")
+    _, answer = await growi.push({"tags": []})
+    server = growi.pair.to_destination
+    assert server.receiver is not None
+    if end == "rollback":
+        await server.receiver.rollback(answer["transferId"], epoch=None)
+    else:
+        await server.receiver.purge(answer["transferId"])
+    assert (await growi.attach({"fileName": document["fileName"], "fileSize": 11}, b"altered ..."))[0] == 200
+    assert list(growi.pair.destination.files().values()) == [b"altered ..."]
+    assert [row async for row in server.ledger.files(Role.RECEIVER, answer["transferId"])] == []
+
+
+async def test_what_a_hostile_growi_sends_is_judged(growi: Growi) -> None:
+    odd = [page("/odd", grant=value) for value in ([], {}, "2")]
+    assert (await growi.push({"pages": odd}, {"pages": PAGE_OPTIONS}))[0] == 200
+    for fields in ({"uploadConfigs": '{"gcs:bucket":18446744073709551615}'}, {"uploadConfigs": "[]"}):
+        status, answer = await growi.push({"tags": []}, **fields)
+        assert (status, answer["errors"][0]["code"]) == (500, "parse_failed")
+    for name in ("system.users", "a$b"):
+        status, answer = await growi.push({name: []})
+        assert (status, answer["errors"][0]["code"]) == (500, "mongo_collection_import_failure")
+    status, answer = await growi.attach({"fileName": "a" * 32, "fileSize": (1 << 64) - 1}, b"")
+    assert (status, answer["errors"][0]["code"]) == (404, "attachment_not_found")
+    assert growi.pair.destination.own_collections() == []
+
+
+async def test_a_date_of_another_age_is_no_fault_of_the_conflicts(
+    growi: Growi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = growi.pair.to_destination.growi
+    assert side is not None
+    monkeypatch.setattr(side._intake, "_version", "8.0.1")
+    users = [{"_id": str(ObjectId()), "username": "far", "createdAt": "+012345-01-01T00:00:00.000Z"}]
+    assert (await growi.push({"users": users}, version="8.0.1"))[0] == 200
+
+
+async def test_an_import_that_cannot_begin_lets_the_next_one_in(growi: Growi, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: Any) -> None:
+        raise DatabaseUnavailable
+
+    receiver: Any = growi.pair.to_destination.receiver
+    with monkeypatch.context() as patch:
+        patch.setattr(receiver._importer, "declare", refuse)
+        assert (await growi.push({"tags": []}))[0] == 503
+    assert (await growi.push({"tags": []}))[0] == 200
+
+
+async def test_two_documents_that_are_one_to_an_index_are_told(growi: Growi) -> None:
+    growi.pair.destination.database["tags"].create_index("name", unique=True)
+    documents = [{"_id": str(ObjectId()), "name": "same"} for _ in range(2)]
+    status, answer = await growi.push({"tags": documents})
+    assert (status, answer["errors"][0]["code"]) == (500, "mongo_collection_import_failure")
+    assert growi.live("tags") == []
+    assert (await growi.push({"tags": documents[:1]}))[0] == 200
+
+
+async def test_a_key_lives_as_long_as_its_request(growi: Growi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growi_api, "_RENEW_SECONDS", 0.01)
+    server: Any = growi.pair.to_destination
+    renewed, often = 0, asyncio.Event()
+    real_renew, real_run = server.receiver.keys.renew, server.growi._intake.run
+
+    async def renew(key_id: str) -> Any:
+        nonlocal renewed
+        renewed += 1
+        if renewed >= 5:
+            often.set()
+        return await real_renew(key_id)
+
+    async def run(*arguments: Any) -> Any:
+        await asyncio.wait_for(often.wait(), 30)
+        return await real_run(*arguments)
+
+    monkeypatch.setattr(server.receiver.keys, "renew", renew)
+    monkeypatch.setattr(server.growi._intake, "run", run)
+    assert (await growi.push({"tags": []}))[0] == 200
 
 
 # --- recorded exchanges --------------------------------------------------------------------------------------------

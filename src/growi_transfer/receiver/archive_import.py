@@ -118,8 +118,8 @@ async def bring_in(
 
     On any error the destination is left as it was.
     """
-    await receiver.put_transfer(transfer_id, body, key_id=None, epoch=0)
     try:
+        await receiver.put_transfer(transfer_id, body, key_id=None, epoch=0)
         proofs = [
             await _collection(receiver, documents(one.name), transfer_id, one)
             for one in body.collections
@@ -138,7 +138,7 @@ async def _undo(receiver: Receiver, transfer_id: str) -> None:
     try:
         await receiver.cancel(transfer_id, epoch=None)
     except TransferError:
-        # A commit that has begun is finished or undone by its journal, not from here.
+        # There is no such transfer yet, or its commit has begun: the journal finishes or undoes that, not this.
         return
 
 

@@ -63,20 +63,21 @@ class FileSwap:
 
     async def restore(self, transfer_id: str) -> None:
         """The way back of a rollback: what was replaced comes back in one step each, so that two who do it at once do
-        no harm; what this transfer brought goes with `discard`."""
-        async for rows in self._waiting(transfer_id):
+        no harm; what this transfer brought goes with `discard`. A file that came after the commit may have been cut off
+        in the middle of its swap, so rows that are not stored count too."""
+        async for rows in self._waiting(transfer_id, cut_off_too=True):
             kept = await self._storage.stat_many([former_path(transfer_id, target_of(row)) for row in rows])
             for row, found in zip(rows, kept, strict=True):
                 if found is not None:
                     await self._storage.move(former_path(transfer_id, target_of(row)), target_of(row))
 
-    async def _waiting(self, transfer_id: str) -> AsyncIterator[list[FileRow]]:
+    async def _waiting(self, transfer_id: str, *, cut_off_too: bool = False) -> AsyncIterator[list[FileRow]]:
         """Pages of rows whose files wait for the commit, or waited. Two attachments may name one file."""
         async for page in pages(self._ledger, transfer_id):
             rows = {
                 target_of(row): row
                 for row in page
-                if row.facts.get("aside") and is_stored(row) and not is_unwanted(row)
+                if row.facts.get("aside") and (cut_off_too or is_stored(row)) and not is_unwanted(row)
             }
             if rows:
                 yield list(rows.values())
@@ -106,14 +107,17 @@ class FileSwap:
             await self._storage.delete_many(ours)
 
     async def purge(self, transfer_id: str) -> None:
-        """Remove the files that were kept for rollback."""
+        """Remove the files that were kept for rollback, and what is left of those that were never stored."""
         async for page in pages(self._ledger, transfer_id):
             for row in page:
                 if not is_stored(row):
                     partial = await self._storage.partial(place_of(row), upload_id(transfer_id, row.attachment_id))
                     await partial.abort()
             await self._storage.delete_many(
-                [former_path(transfer_id, target_of(row)) for row in page if row.facts.get("aside")]
+                [
+                    *(former_path(transfer_id, target_of(row)) for row in page if row.facts.get("aside")),
+                    *(row.facts["aside"] for row in page if row.facts.get("aside") and not is_stored(row)),
+                ]
             )
 
     async def drop_unwanted(self, transfer_id: str) -> None:

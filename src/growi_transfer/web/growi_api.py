@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from growi_transfer.protocol.errors import FormInvalid, GrowiParseFailed, TransferDataInvalid
+from growi_transfer.protocol.errors import FormInvalid, GrowiParseFailed, TransferDataInvalid, TransferError
 from growi_transfer.web.auth import guard_of, services_of
 from growi_transfer.web.forms import form
 from growi_transfer.web.requests import api
+from growi_transfer.web.services import KeyService
 
 _ARCHIVE, _CONTENT = "transferDataZipFile", "content"
 _STARTED = "Successfully started to receive transfer data."
 _STORED = "Successfully imported attached file."
+_RENEW_SECONDS = 60.0
 
 
 async def import_archive(request: Request) -> Response:
@@ -22,14 +28,16 @@ async def import_archive(request: Request) -> Response:
     services = services_of(request)
     limits = services.limits
     try:
-        async with form(
-            request,
-            services.data_dir,
-            file_field=_ARCHIVE,
-            limit=limits.archive_bytes,
-            spare=limits.spare_bytes,
-        ) as received:
-            await guard.receiver().keys.renew(row.id)
+        async with (
+            _in_use(guard.receiver().keys, row.id),
+            form(
+                request,
+                services.data_dir,
+                file_field=_ARCHIVE,
+                limit=limits.archive_bytes,
+                spare=limits.spare_bytes,
+            ) as received,
+        ):
             file = received.file
             if file is not None and not file.name.endswith(".zip"):
                 raise TransferDataInvalid()
@@ -60,6 +68,24 @@ async def attachment(request: Request) -> Response:
     except FormInvalid as error:
         raise GrowiParseFailed("Failed to parse body.") from error
     return JSONResponse({"message": _STORED})
+
+
+@asynccontextmanager
+async def _in_use(keys: KeyService, key_id: str) -> AsyncIterator[None]:
+    """A key lives on while its request is under way, as in GROWI 8.x: a GROWI that waits cannot renew it."""
+
+    async def renew() -> None:
+        while True:
+            with suppress(TransferError):  # a database that is away for a moment
+                await keys.renew(key_id)
+            await asyncio.sleep(_RENEW_SECONDS)
+
+    renewing = asyncio.create_task(renew())
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.wait([renewing])
 
 
 ROUTES = [

@@ -7,6 +7,7 @@ is touched; a crash loses nothing, because the next try begins anew.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -100,7 +101,7 @@ class GrowiApplier:
 
     async def _upsert(self, copy: Copy, name: str, documents: Sequence[bytes], report: Report) -> None:
         key = "path" if name == PAGES else "_id"
-        updates = [_replacement(key, document) for document in documents]
+        updates = await asyncio.to_thread(_replacements, key, documents)
         reply = await self._database.command(
             {"update": copy.name, "updates": updates, "ordered": False, "bypassDocumentValidation": True}
         )
@@ -109,6 +110,10 @@ class GrowiApplier:
         report.count(name, "inserted", inserted)
         report.count(name, "overwritten", len(documents) - inserted - failed)
         report.count(name, "failed", failed)
+
+
+def _replacements(key: str, documents: Sequence[bytes]) -> list[dict[str, Any]]:
+    return [_replacement(key, document) for document in documents]
 
 
 def _replacement(key: str, raw: bytes) -> dict[str, Any]:

@@ -6,13 +6,14 @@ texts only, empty ones do not count, and a document is not in its own way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import bson
 
 from growi_transfer.archive.growi_archive import GrowiArchive
-from growi_transfer.mongo.client import Database
+from growi_transfer.mongo.client import DECODED, Database
 from growi_transfer.protocol.errors import GrowiDataConflict
 from growi_transfer.receiver.growi.request import Mode
 
@@ -26,13 +27,17 @@ async def refuse_conflicts(database: Database, archive: GrowiArchive, modes: Map
         if modes.get(collection, Mode.FLUSH_AND_INSERT) is Mode.FLUSH_AND_INSERT:
             continue
         async for batch in archive.documents(collection):
-            documents = [bson.decode(document) for document in batch]
+            documents = await asyncio.to_thread(_decoded, batch)
             for name in fields:
                 number = await _conflicts(database, collection, name, documents)
                 if number:
                     found[f"{collection}.{name}"] = found.get(f"{collection}.{name}", 0) + number
     if found:
         raise GrowiDataConflict(conflicts=found)
+
+
+def _decoded(batch: Sequence[bytes]) -> list[dict[str, Any]]:
+    return [bson.decode(document, DECODED) for document in batch]
 
 
 async def _conflicts(database: Database, collection: str, name: str, documents: list[dict[str, Any]]) -> int:

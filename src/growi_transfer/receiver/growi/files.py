@@ -7,6 +7,7 @@ was there is kept beside, as at a commit.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from growi_transfer.storage.base import FileMeta, Storage
 
 _NAME_LENGTH = 256
 _READ = 1 << 20
+_LARGEST = (1 << 63) - 1
+"""What BSON holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class GrowiFiles:
         self._ledger = ledger
         self._max_file_size = max_file_size
         self._rows = FileBatch(ledger)
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
+        """By path: a file that is sent again may come while the first request for it is still at work."""
 
     async def put(self, transfer_id: str | None, metadata: Metadata, content: Path | None, size: int) -> None:
         """Store one file, durable when this returns. `transfer_id`: the import it belongs to, if there was one.
@@ -86,7 +91,8 @@ class GrowiFiles:
             raise MetadataInvalid("Invalid fileName in attachment metadata.") from error
         meta = FileMeta(str(document.get("fileFormat") or "")[:2000], str(document.get("originalName") or "")[:2000])
         try:
-            await self._store(transfer_id, str(document["_id"]), path, content, size, meta)
+            async with self._turns.setdefault(path, asyncio.Lock()):
+                await self._store(transfer_id, str(document["_id"]), path, content, size, meta)
         except InvalidRequest:
             raise
         except TransferError as error:
@@ -95,14 +101,16 @@ class GrowiFiles:
             raise UploadFailed(reason=error.message[:300]) from error
 
     async def _document(self, metadata: Metadata) -> dict[str, Any]:
-        found = await self._database.find(
-            "attachments",
-            {"fileName": {"$eq": metadata.file_name}, "fileSize": {"$eq": metadata.size}},
-            {"page": 1, "fileFormat": 1, "originalName": 1},
-        )
-        if not found:
-            raise AttachmentNotFound("Attachment not found in collection.")
-        return found[0]
+        if metadata.size <= _LARGEST:
+            found = await self._database.find(
+                "attachments",
+                {"fileName": {"$eq": metadata.file_name}, "fileSize": {"$eq": metadata.size}},
+                {"page": 1, "fileFormat": 1, "originalName": 1},
+                limit=1,
+            )
+            if found:
+                return found[0]
+        raise AttachmentNotFound("Attachment not found in collection.")
 
     async def _store(
         self, transfer_id: str | None, attachment_id: str, path: str, content: Path, size: int, meta: FileMeta
@@ -111,8 +119,10 @@ class GrowiFiles:
             await self._storage.write(path, _pieces(content), size, meta)
             return
         known = (await self._ledger.get_files(Role.RECEIVER, transfer_id, [attachment_id])).get(attachment_id)
-        [there] = await self._storage.stat_many([path])
-        created = known.facts.get("created", False) if known is not None else there is None
+        facts = known.facts if known is not None and known.path == path else None
+        former = former_path(transfer_id, path)
+        there, kept = await self._storage.stat_many([path, former])
+        created = bool(facts.get("created")) if facts is not None else there is None
         row = FileRow(
             role=Role.RECEIVER,
             transfer_id=transfer_id,
@@ -122,14 +132,16 @@ class GrowiFiles:
             state=ItemState.SENT,
             facts={"created": created, "aside": "" if created else aside_path(transfer_id, path)},
         )
+        if not created and ((facts or {}).get("vacant") or (there is None and kept is None)):
+            # Gone since an earlier try found it: then there is nothing to bring back either.
+            row = replace(row, facts={**row.facts, "vacant": True})
         await self._rows.put(row)
         if created:
             await self._storage.write(path, _pieces(content), size, meta)
         else:
             await self._storage.write(row.facts["aside"], _pieces(content), size, meta)
-            # The first of several tries keeps what stood here before the import.
-            former = former_path(transfer_id, path)
-            [kept] = await self._storage.stat_many([former])
+            # The first of several tries keeps what stood here before the import. A crash from here on leaves a row that
+            # is not verified; a rollback looks for what is kept all the same.
             if kept is None and there is not None:
                 await self._storage.move(path, former)
             await self._storage.move(row.facts["aside"], path)

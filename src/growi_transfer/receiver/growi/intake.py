@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import bson
 import structlog
 
 from growi_transfer.archive.growi_archive import META_NAME, GrowiArchive, open_growi_archive
-from growi_transfer.ledger.base import Ledger, Role
+from growi_transfer.ledger.base import Ledger, Role, TransferRow
 from growi_transfer.mongo.client import DECODED, Database
 from growi_transfer.mongo.collections import list_collections
 from growi_transfer.protocol.elements import id_first
@@ -21,17 +22,20 @@ from growi_transfer.protocol.errors import (
     DestinationBusy,
     GrowiDataConflict,
     GrowiImportFailed,
+    GrowiParseFailed,
     ImportAlreadyInProgress,
     InvalidRequest,
+    PeerRefused,
     TransferDataInvalid,
     VersionIncompatible,
 )
+from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.names import is_operating_state
 from growi_transfer.protocol.wire import PutTransfer, SetUp, SourceInfo
 from growi_transfer.receiver.archive_import import Receiver, bring_in
 from growi_transfer.receiver.growi.conflicts import refuse_conflicts
 from growi_transfer.receiver.growi.request import GrowiFields, GrowiRequest, Rewrite, check_request
-from growi_transfer.receiver.growi_import import declared, no_files
+from growi_transfer.receiver.growi_import import declared
 from growi_transfer.receiver.transfers import Transfers
 
 _log = structlog.get_logger(__name__)
@@ -84,7 +88,9 @@ class GrowiIntake:
         strict = _major(archive.meta.version) >= 8
         request = check_request(fields, archive.archived, strict=strict)
         names = [name for name in request.collections if not is_operating_state(name)]
-        if lacking := [name for name in request.collections if name not in archive.archived]:
+        # Those of operating state are left out, so it is enough that they are there.
+        there = set(archive.collections) | {name for name in archive.archived if is_operating_state(name)}
+        if lacking := [name for name in request.collections if name not in there]:
             raise GrowiImportFailed(collections=[name[:100] for name in lacking[:100]])
         if not names:
             return dict(_NONE)
@@ -92,49 +98,61 @@ class GrowiIntake:
             if strict:
                 await refuse_conflicts(self._database, archive, {name: request.modes[name] for name in names})
             transfer_id = self._new_id()
-            answer = await self._bring_in(transfer_id, archive, request, names)
+            answer = await self._bring_in(key_id, transfer_id, archive, request, names)
         except DestinationBusy as error:
             raise ImportAlreadyInProgress(error.message) from error
-        except (InvalidRequest, Conflict) as error:
-            if isinstance(error, GrowiDataConflict):
+        except (InvalidRequest, Conflict, PeerRefused) as error:
+            if isinstance(error, GrowiDataConflict | GrowiParseFailed):
                 raise
             _log.warning("growi_import_failed", code=error.code, message=error.message)
             raise GrowiImportFailed(reason=error.message[:500]) from error
-        await self._transfers.note(transfer_id, {"growi_key": key_id})
         told = (answer["held"].get("told") or {}).get("merge", {})
         counts = told.get("collections", {})
         failed = {name: one["failed"] for name, one in counts.items() if one.get("failed")}
         return {**_NONE, "failedDocuments": failed, "transferId": transfer_id}
 
     async def _bring_in(
-        self, transfer_id: str, archive: GrowiArchive, request: GrowiRequest, names: Sequence[str]
+        self, key_id: str, transfer_id: str, archive: GrowiArchive, request: GrowiRequest, names: Sequence[str]
     ) -> dict[str, Any]:
+        async def no_files_yet() -> int:
+            # Before the commit: after it a crash could leave an import that its files do not find.
+            await self._transfers.note(transfer_id, {"growi_key": key_id})
+            return 0
+
         here = {info.name: info for info in await list_collections(self._database)}
-        body = PutTransfer(
-            setup=SetUp(
-                preset="growi",
-                modes={name: request.modes[name].value for name in names},
-                source=SourceInfo(version=archive.meta.version[:2000]),
-                with_attachments=False,
-                upload_settings=dict(request.upload_configs),
-            ),
-            collections=tuple(declared(number, name, here, archive) for number, name in enumerate(names)),
-        )
+        try:
+            body = PutTransfer(
+                setup=SetUp(
+                    preset="growi",
+                    modes={name: request.modes[name].value for name in names},
+                    source=SourceInfo(version=archive.meta.version[:2000]),
+                    with_attachments=False,
+                    upload_settings=dict(request.upload_configs),
+                ),
+                collections=tuple(declared(number, name, here, archive) for number, name in enumerate(names)),
+            )
+        except ValueError:  # more collections than there may be, or a setting that cannot be kept
+            raise GrowiParseFailed() from None
         return await bring_in(
             self._receiver,
             transfer_id,
             body,
             lambda name: _documents(archive, name, request.rewrites.get(name)),
-            no_files,
+            no_files_yet,
             commit=True,
         )
 
     async def transfer_of(self, key_id: str) -> str | None:
-        """The last import under a key that is committed: files that follow belong to it."""
+        """The last import under a key that is committed and can be rolled back: files that follow belong to it."""
         for row in await self._ledger.list_transfers(Role.RECEIVER):
-            if row.facts.get("growi_key") == key_id:
+            if row.facts.get("growi_key") == key_id and _can_be_rolled_back(row):
                 return row.id
         return None
+
+
+def _can_be_rolled_back(row: TransferRow) -> bool:
+    ended = any(row.facts.get(name) for name in ("rolling_back", "purging", "purged_at"))
+    return row.position.state is State.COMPLETED and not ended
 
 
 async def _documents(archive: GrowiArchive, name: str, rewrite: Rewrite | None) -> AsyncIterator[Sequence[bytes]]:
@@ -142,7 +160,11 @@ async def _documents(archive: GrowiArchive, name: str, rewrite: Rewrite | None) 
         if rewrite is None and all(document[5:9] == b"_id\x00" for document in batch):
             yield batch
             continue
-        yield [_rewritten(name, document, rewrite) for document in batch]
+        yield await asyncio.to_thread(_all_rewritten, name, batch, rewrite)
+
+
+def _all_rewritten(name: str, batch: Sequence[bytes], rewrite: Rewrite | None) -> list[bytes]:
+    return [_rewritten(name, document, rewrite) for document in batch]
 
 
 def _rewritten(name: str, raw: bytes, rewrite: Rewrite | None) -> bytes:

@@ -57,7 +57,8 @@ class Rewrite:
         if collection == PAGES:
             if self.author is not None:
                 changes = {"creator": self.author, "lastUpdateUser": self.author}
-            if document.get("grant") in self.public:
+            grant = document.get("grant")
+            if isinstance(grant, int | float) and grant in self.public:
                 changes["grant"] = _PUBLIC
             if self.bare:
                 changes |= {"liker": [], "seenUsers": [], "commentCount": 0, "extended": {}}
