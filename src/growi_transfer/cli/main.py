@@ -149,6 +149,8 @@ def run(
         # typer gives back the code of an exit, and 130 for Ctrl-C at a prompt.
         return ExitCode.INTERRUPTED if ended == 130 else int(ended or ExitCode.DONE)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (the edge of the program)
+        # A command line that cannot be parsed never reaches the command, which would have noted the flag.
+        session.output.json |= isinstance(error, TyperException) and "--json" in arguments
         if session.debug:
             traceback.print_exception(error)
         _tell(error, session.output)

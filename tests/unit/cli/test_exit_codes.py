@@ -98,6 +98,18 @@ def test_a_command_that_fails_says_so_in_one_line(
     assert told["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    "arguments", [["push", "--json", "--nope"], ["push", "--volumes", "33", "--json"], ["go", "--json"]]
+)
+def test_a_command_line_that_cannot_be_parsed_is_json_for_a_script(
+    wiki: Wiki, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert wiki.run(*arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert json.loads(shown.out)["error"]["code"] == "usage"
+
+
 def test_the_line_has_message_and_code(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
     wiki.fails = PeerRefused("The other side said no.", code="peer_word", status=500)
     wiki.run("transfers", "list")
