@@ -17,8 +17,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from growi_transfer.cli.merge_options import merge_lines, toml_text
-from growi_transfer.cli.output import count, duration, size
-from growi_transfer.cli.plan import clean
+from growi_transfer.cli.output import clean, count, duration, size
 from growi_transfer.cli.session import UsageFault
 from growi_transfer.protocol.errors import SettingInvalid
 from growi_transfer.protocol.wire import CollectionName, MergeRules, PagePattern
@@ -47,7 +46,7 @@ class PlanFile(BaseModel):
     follow: bool | None = None
     freeze: bool | None = None
     attachments_first: bool | None = None
-    volumes: Annotated[int, Field(ge=1, le=64)] | None = None
+    volumes: Annotated[int, Field(ge=1, le=32)] | None = None
     attachments: Annotated[int, Field(ge=1, le=64)] | None = None
     bandwidth: Rate | None = None
     patience: Annotated[int | float, Field(ge=0, le=86400)] | None = None

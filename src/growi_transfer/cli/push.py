@@ -110,7 +110,7 @@ def push(
             "--volumes",
             metavar="N",
             min=1,
-            max=64,
+            max=32,
             help="Database volumes in flight; left out, the number adapts.",
             show_default=False,
         ),

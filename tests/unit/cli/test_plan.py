@@ -41,7 +41,7 @@ def is_pattern(pattern: str) -> bool:
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 options = st.builds(
     PushOptions,
-    volumes=st.integers(1, 64),
+    volumes=st.integers(1, 32),
     attachments=st.integers(1, 64),
     bandwidth=st.none() | st.integers(1, 1 << 40),
     exclude_collections=st.lists(any_text.filter(is_collection), max_size=3).map(tuple),
