@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from growi_transfer.cli.output import clean
 from growi_transfer.cli.session import UsageFault
 from growi_transfer.protocol.wire import MERGE_KINDS, MergeRules
 
@@ -42,8 +43,8 @@ def conflict_lines(conflicts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for kind, one in conflicts.items():
         shown = kind.replace("_", " ")
         for each in one["first"]:
-            to = f" ({_plain(each['to'])})" if each.get("to") else ""
-            yield f"{shown}: {_plain(each['name'])}: {each['resolution']}{to}"
+            to = f" ({clean(each['to'])})" if each.get("to") else ""
+            yield f"{shown}: {clean(each['name'])}: {each['resolution']}{to}"
         if one["total"] > len(one["first"]):
             yield f"{shown}: {one['total'] - len(one['first']):,} more"
 
@@ -86,7 +87,3 @@ def merge_lines(conflicts: Mapping[str, Mapping[str, Any]], rules: Mapping[str, 
 def toml_text(value: str) -> str:
     """A TOML basic string: JSON's escapes are TOML's, but for DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _plain(text: object) -> str:
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))

@@ -11,6 +11,7 @@ import shutil
 import sys
 import textwrap
 from typing import Any, TextIO
+from unicodedata import category
 
 import orjson
 
@@ -70,6 +71,14 @@ def silence(stream: TextIO) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+
+
+def clean(text: object) -> str:
+    """The text without control and format characters: a name, or what a peer says, must not move the cursor."""
+    return "".join(
+        "\N{REPLACEMENT CHARACTER}" if category(letter)[0] in "CZ" and letter not in " \u3000" else letter
+        for letter in str(text)
+    )
 
 
 def count(number: int) -> str:

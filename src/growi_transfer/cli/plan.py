@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from growi_transfer.cli.merge_options import conflict_lines
-from growi_transfer.cli.output import count, duration, size
+from growi_transfer.cli.output import clean, count, duration, size
 
 _WIDTH = 100
 """Columns; wider lines are hard to read."""
@@ -75,11 +75,6 @@ def summary(facts: Mapping[str, Any]) -> Iterator[str]:
     accepted = ", ".join(clean(one["code"]) for one in facts.get("accepted_warnings") or [])
     if accepted:
         yield f"{'accepted':<13}{accepted}"
-
-
-def clean(text: object) -> str:
-    """The text without control characters: a name must not move the cursor."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
 
 
 def _heading(text: str) -> Text:

@@ -117,7 +117,8 @@ def _told(document: Mapping[str, Any]) -> Iterable[str]:
     told = document["receipt"]
     attachments = told["attachments"]
     yield f"transfer     {told['transfer']}"
-    yield f"state        {told['state']}, version {told['version']}{', final' if told['final'] else ''}"
+    state = told["state"].replace("_", " ")
+    yield f"state        {state}, version {told['version']}{', final' if told['final'] else ''}"
     yield f"source       {_side(told['source'])}"
     yield f"destination  {_side(told['destination'])}"
     yield (
@@ -155,7 +156,7 @@ def _side(side: Mapping[str, Any]) -> str:
 
 def _verdict(verdict: Mapping[str, Any]) -> Iterable[str]:
     words = {"good": "good", "not_ours": "of the other side, which can check it"}
-    yield f"The receipt of {verdict['transfer'][:12]} ({verdict['state']}) is genuine."
+    yield f"The receipt of {verdict['transfer'][:12]} ({verdict['state'].replace('_', ' ')}) is genuine."
     for role, mark in verdict["signatures"].items():
         yield f"  signature of the {role}: {words[mark]}"
     if verdict["newest_version"] > verdict["version"]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from growi_transfer.cli.output import Output, count, duration, size
+from growi_transfer.cli.output import Output, clean, count, duration, size
 from growi_transfer.cli.plan import summary
 from growi_transfer.ledger.base import LogRow
 from growi_transfer.protocol.machine import FINISHED, RUNNING, State
@@ -156,7 +156,7 @@ def details(shape: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterable[str]
     documents, files, bytes_ = shape["documents"], shape["files"], shape["bytes"]
     yield f"transfer     {shape['id']}"
     yield f"role         {shape['role']}"
-    yield f"state        {shape['state']}"
+    yield f"state        {shape['state'].replace('_', ' ')}"
     yield f"documents    {of(documents['done'], documents['total'])}"
     yield f"attachments  {of(files['done'] + files['skipped'], files['total'])}"
     if files["failed"] or files["skipped"]:
@@ -181,16 +181,16 @@ def details(shape: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterable[str]
             yield f"             {former['collection']} as {former['kept_as']}"
     error = facts.get("error")
     if error:
-        yield f"error        {error.get('message', '')} ({error.get('code', '')})"
+        yield clean(f"error        {error.get('message', '')} ({error.get('code', '')})")
     for warning in shape["warnings"]:
-        yield f"warning      {warning['message']} ({warning['code']})"
+        yield clean(f"warning      {warning['message']} ({warning['code']})")
     for failure in shape["failures"]:
-        yield f"failed       {failure['kind']} {failure['item']}: {failure['message']} ({failure['code']})"
+        yield clean(f"failed       {failure['kind']} {failure['item']}: {failure['message']} ({failure['code']})")
 
 
 def log_line(row: LogRow) -> str:
     """One line of a transfer's log."""
-    return f"{row.at.astimezone(UTC).strftime('%Y-%m-%d %H:%M:%S')}  {row.level:<7}  {row.message}"
+    return f"{row.at.astimezone(UTC).strftime('%Y-%m-%d %H:%M:%S')}  {row.level:<7}  {clean(row.message)}"
 
 
 def _moment(text: str) -> str:

@@ -128,7 +128,7 @@ def test_show_takes_the_first_digits(wiki: Wiki, capsys: pytest.CaptureFixture[s
         warnings=(Notice("password_seed_mismatch", "They differ."),),
         activity=Activity(Lane(2, 3, 1), Lane(4, 4), {"peer_unavailable": 7}),
     )
-    error = {"code": "storage_full", "message": "The disk is full."}
+    error = {"code": "storage_full", "message": "The disk\x1b[2J is full."}
     agreed = [{"code": "destination_not_empty", "message": "Three pages.", "details": {}, "accepted_at": "now"}]
     asyncio.run(wiki.row(error=error, progress=to_json(snapshot), plan=CLEAN, accepted_warnings=agreed))
     wiki.orders.owned.add(TRANSFER)
@@ -138,7 +138,7 @@ def test_show_takes_the_first_digits(wiki: Wiki, capsys: pytest.CaptureFixture[s
     assert "stays        attachments below /trash: 1, 77 B (excluded)" in shown
     assert "accepted     destination_not_empty" in shown
     assert TRANSFER in shown
-    assert "The disk is full. (storage_full)" in shown
+    assert "The disk\N{REPLACEMENT CHARACTER}[2J is full. (storage_full)" in shown, "no commands for the terminal"
     assert "They differ. (password_seed_mismatch)" in shown
     assert "volumes: 2 of at most 3, 1 waiting" in shown
     assert "7 x peer_unavailable" in shown
