@@ -38,6 +38,11 @@ from growi_transfer.protocol.errors import (
 from growi_transfer.protocol.transfer_key import SEPARATOR
 from growi_transfer.settings import Settings
 
+_KEY_REFUSED = (
+    "The destination does not take this transfer key: it is wrong, has ended or was revoked. Ask there for a new one."
+)
+"""In place of GROWI's own message, which says no more than its code."""
+
 
 class _InOrder(TyperGroup):
     """Commands in the order in which people meet them."""
@@ -187,7 +192,7 @@ def _tell(error: BaseException, output: Output) -> None:
 def _words(error: BaseException) -> tuple[str, str]:
     """Code and message."""
     if isinstance(error, TransferError):
-        return code_of(error), error.message
+        return code_of(error), _KEY_REFUSED if code_of(error) == "invalid_transfer_key" else error.message
     if isinstance(error, TyperException):
         return "usage", error.format_message()
     if isinstance(error, typer.Abort):

@@ -15,6 +15,9 @@ from unicodedata import category
 
 import orjson
 
+FACT_COLUMN = 13
+"""Where values begin in a list of facts, such as that of `transfers show`."""
+
 
 class Output:
     """`json`: results are one JSON value a line, and errors are too."""
@@ -30,6 +33,12 @@ class Output:
         return sys.stdin.isatty() and sys.stderr.isatty()
 
     def result(self, text: str) -> None:
+        self._write(sys.stdout, text)
+
+    def fact(self, text: str) -> None:
+        """A line of a list of facts. On a terminal what follows a line goes below its value."""
+        if sys.stdout.isatty() and len(text) > (width := shutil.get_terminal_size().columns):
+            text = _wrapped(text, width, indent=" " * FACT_COLUMN)
         self._write(sys.stdout, text)
 
     def note(self, text: str) -> None:
@@ -61,8 +70,10 @@ class Output:
             silence(stream)
 
 
-def _wrapped(line: str, width: int) -> str:
-    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) if len(line) > width else line
+def _wrapped(line: str, width: int, *, indent: str = "") -> str:
+    if len(line) <= width:
+        return line
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def silence(stream: TextIO) -> None:

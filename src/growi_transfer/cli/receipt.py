@@ -60,7 +60,7 @@ def receipt(
         session.output.last(document)
         return
     for line in _told(document):
-        session.output.result(line)
+        session.output.fact(line)
     if output is not None:
         session.output.result(f"Written to {output}.")
 

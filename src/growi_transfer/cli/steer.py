@@ -220,7 +220,7 @@ def release(context: typer.Context, transfer: Id, json: Json = False) -> None:
             return await services.pusher.release(row.id)
         return await at_destination(session, services, row, "release_maintenance", {})
 
-    act(context, transfer, json, action)
+    act(context, transfer, json, action, lambda row, _: f"The maintenance mode of {row.id[:12]} has ended.")
 
 
 def purge(

@@ -96,7 +96,7 @@ def show(context: typer.Context, transfer: Id, json: Json = False) -> None:
         session.output.last({"transfer": shape, **kept})
         return
     for line in details(shape, row.facts):
-        session.output.result(line)
+        session.output.fact(line)
 
 
 @app.command()

@@ -90,11 +90,25 @@ TABLE: dict[tuple[State, Event], State | None] = {
 }
 
 
+_DONE = {
+    Event.PAUSED: "paused",
+    Event.RESUMED: "resumed",
+    Event.CANCELLED: "cancelled",
+    Event.COMMIT_STARTED: "committed",
+    Event.COMMITTED: "committed",
+    Event.ROLLED_BACK: "rolled back",
+    Event.DIFFERENCE_FOUND: "verified",
+}
+"""What people asked for when an event is refused."""
+
+
 def advance(position: Position, event: Event) -> Position:
     """The position after an event. Raises StateConflict, which names both, when the table has no such step."""
     if (position.state, event) not in TABLE:
         raise StateConflict(
-            f"A transfer that is {position.state} cannot take the step {event}.", state=position.state, event=event
+            f"A transfer that is {position.state.replace('_', ' ')} cannot be {_DONE.get(event, f'made {event}')}.",
+            state=position.state,
+            event=event,
         )
     target = TABLE[position.state, event]
     if target is None:

@@ -240,9 +240,10 @@ def test_what_throws_data_away_needs_consent(wiki: Wiki, monkeypatch: pytest.Mon
     assert wiki.calls() == []
 
 
-def test_release_is_for_the_side_that_has_it(wiki: Wiki) -> None:
+def test_release_is_for_the_side_that_has_it(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
     asyncio.run(wiki.row(Role.RECEIVER))
     assert wiki.run("transfers", "release", TRANSFER) == 0
+    assert out(capsys) == f"The maintenance mode of {TRANSFER[:12]} has ended.\n"
     assert wiki.calls() == ["release_maintenance"]
     asyncio.run(wiki.row(Role.PUSHER, OTHER))
     assert wiki.run("transfers", "release", OTHER) == 0

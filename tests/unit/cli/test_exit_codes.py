@@ -116,6 +116,13 @@ def test_the_line_has_message_and_code(wiki: Wiki, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == "error: The other side said no. (peer_word)\n"
 
 
+def test_a_refused_key_says_what_to_do(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
+    wiki.fails = PeerRefused("Invalid transfer key", code="invalid_transfer_key", status=403)
+    assert wiki.run("transfers", "list") == 1
+    shown = capsys.readouterr().err
+    assert "Ask there for a new one. (invalid_transfer_key)" in shown
+
+
 def test_debug_shows_where(wiki: Wiki, capsys: pytest.CaptureFixture[str]) -> None:
     wiki.fails = DatabaseUnavailable("MongoDB is away.")
     assert wiki.run("--debug", "transfers", "list") == 4

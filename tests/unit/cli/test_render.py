@@ -100,6 +100,21 @@ def test_a_table_has_no_spaces_at_line_ends() -> None:
     assert table(["A", "LONG"], [["1", ""], ["22", "x"]]) == ["A   LONG", "1", "22  x"]
 
 
+def test_a_long_fact_goes_on_below_its_value(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "warning      " + "words " * 30 + "(code)"
+    Output().fact(line)
+    assert capsys.readouterr().out == line + "\n", "a program gets one line"
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    Output().fact(line)
+    first, *more = capsys.readouterr().out.splitlines()
+    assert len(first) <= 80
+    assert more
+    assert all(len(one) <= 80 and one.startswith(" " * 13 + "words") for one in more)
+
+
 def test_text_that_the_terminal_cannot_show(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))

@@ -190,3 +190,8 @@ def test_growi_is_never_told_completed_with_a_failed_file(
 def test_what_growi_is_told(position: Position, done: int, total: int, failed: int, expected: str) -> None:
     statuses = growi_statuses(position, files_done=done, files_total=total, files_failed=failed)
     assert " ".join(statuses) == expected
+
+
+def test_a_refusal_is_told_in_words() -> None:
+    with pytest.raises(StateConflict, match=r"^A transfer that is rolled back cannot be paused.$"):
+        advance(Position(State.ROLLED_BACK), Event.PAUSED)
