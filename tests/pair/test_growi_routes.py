@@ -369,6 +369,26 @@ async def test_an_import_that_cannot_begin_lets_the_next_one_in(growi: Growi, mo
     assert (await growi.push({"tags": []}))[0] == 200
 
 
+async def test_an_import_that_a_killed_server_left_is_cleared_away(
+    growi: Growi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growi.pair.destination.database["tags"].insert_one({"name": "former"})
+    receiver: Any = growi.pair.to_destination.receiver
+
+    async def nothing(*_: Any, **__: Any) -> None:
+        raise DatabaseUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(receiver, "verify", nothing)
+        patch.setattr(receiver, "cancel", nothing)  # as if there were nobody any more
+        assert (await growi.push({"tags": [{"_id": OPERATOR, "name": "new"}]}))[0] == 503
+    assert (await growi.push({"tags": []}))[0] == 409
+    await receiver._endings.finish_interrupted()
+    assert growi.pair.destination.own_collections() == []
+    assert [one["name"] for one in growi.live("tags")] == ["former"]
+    assert (await growi.push({"tags": []}))[0] == 200
+
+
 async def test_two_documents_that_are_one_to_an_index_are_told(growi: Growi) -> None:
     growi.pair.destination.database["tags"].create_index("name", unique=True)
     documents = [{"_id": str(ObjectId()), "name": "same"} for _ in range(2)]

@@ -31,7 +31,7 @@ from growi_transfer.receiver.file_swap import FileSwap
 from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.in_flight import InFlight
 from growi_transfer.receiver.receipts import Receipts
-from growi_transfer.receiver.transfers import Transfers
+from growi_transfer.receiver.transfers import GROWI_KEY, Transfers
 from growi_transfer.receiver.uploads import Uploads
 from growi_transfer.receiver.work import COMMIT, Work
 
@@ -95,6 +95,10 @@ class Endings:
         elif state in FINISHED and row.facts.get("purging") and not row.facts.get("purged_at"):
             _log.info("purge_resumed", transfer=row.id)
             await self.purge(row.id)
+        elif state not in FINISHED and row.facts.get(GROWI_KEY):
+            # The request that it came in died with the server, and a GROWI sends all of it again.
+            _log.info("import_of_growi_abandoned", transfer=row.id)
+            await self.cancel(row.id, epoch=None)
 
     async def _release_claim_of_nobody(self) -> None:
         """A crash between the claim and the row, or at the very end, leaves a claim that nobody could release."""

@@ -10,6 +10,9 @@ from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import Life
 from growi_transfer.protocol.errors import Superseded
 
+GROWI_KEY = "growi_key"
+"""Fact of what an unmodified GROWI sent: the id of its key."""
+
 
 class Transfers(Life):
     """Incoming transfers in the ledger."""

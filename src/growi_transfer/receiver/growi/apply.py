@@ -88,7 +88,7 @@ class GrowiApplier:
         await copy.insert(())  # it is made even when nothing comes
         async for batch in read(self._database, row.staging, per_batch=_BATCH):
             documents_raw = [bytes(document) for document in batch]
-            if mode is Mode.UPSERT:
+            if mode is Mode.UPSERT and copy.live:  # else there is nothing to replace, nor an index to find it by
                 await self._upsert(copy, row.name, documents_raw, report)
             else:
                 refused = await copy.insert(documents_raw)

@@ -35,8 +35,8 @@ from growi_transfer.protocol.wire import PutTransfer, SetUp, SourceInfo
 from growi_transfer.receiver.archive_import import Receiver, bring_in
 from growi_transfer.receiver.growi.conflicts import refuse_conflicts
 from growi_transfer.receiver.growi.request import GrowiFields, GrowiRequest, Rewrite, check_request
-from growi_transfer.receiver.growi_import import declared
-from growi_transfer.receiver.transfers import Transfers
+from growi_transfer.receiver.growi_import import declared, no_files
+from growi_transfer.receiver.transfers import GROWI_KEY, Transfers
 
 _log = structlog.get_logger(__name__)
 _DIFFERENT = "The version of this GROWI and the uploaded GROWI data are not the same"
@@ -114,10 +114,12 @@ class GrowiIntake:
     async def _bring_in(
         self, key_id: str, transfer_id: str, archive: GrowiArchive, request: GrowiRequest, names: Sequence[str]
     ) -> dict[str, Any]:
-        async def no_files_yet() -> int:
-            # Before the commit: after it a crash could leave an import that its files do not find.
-            await self._transfers.note(transfer_id, {"growi_key": key_id})
-            return 0
+        async def documents(name: str) -> AsyncIterator[Sequence[bytes]]:
+            # Before the first one: a server that was killed finds by this what nobody goes on with, and what is
+            # committed is found by its files.
+            await self._transfers.note(transfer_id, {GROWI_KEY: key_id})
+            async for batch in _documents(archive, name, request.rewrites.get(name)):
+                yield batch
 
         here = {info.name: info for info in await list_collections(self._database)}
         try:
@@ -137,15 +139,15 @@ class GrowiIntake:
             self._receiver,
             transfer_id,
             body,
-            lambda name: _documents(archive, name, request.rewrites.get(name)),
-            no_files_yet,
+            documents,
+            no_files,
             commit=True,
         )
 
     async def transfer_of(self, key_id: str) -> str | None:
         """The last import under a key that is committed and can be rolled back: files that follow belong to it."""
         for row in await self._ledger.list_transfers(Role.RECEIVER):
-            if row.facts.get("growi_key") == key_id and _can_be_rolled_back(row):
+            if row.facts.get(GROWI_KEY) == key_id and _can_be_rolled_back(row):
                 return row.id
         return None
 
