@@ -12,6 +12,7 @@ from tests.pair.instances import Pair
 
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.machine import State
+from growi_transfer.pusher import sizes
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.receiver import staging_proof
 from growi_transfer.receiver.staging_proof import StagingProof
@@ -126,7 +127,8 @@ async def test_each_damage_is_found_and_only_what_is_damaged_is_sent_again(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     damage, what, again = DAMAGES[name]
-    monkeypatch.setattr(pushing, "RANGE_BYTES", 20_000)
+    for part in (pushing, sizes):
+        monkeypatch.setattr(part, "RANGE_BYTES", 20_000)
     fill(pair)
     sent = Sent(monkeypatch)
     damaged_once(monkeypatch, pair, damage, sent)
