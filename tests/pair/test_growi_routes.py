@@ -21,6 +21,7 @@ from tests.pair.instances import Pair, open_pair
 
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.errors import DatabaseUnavailable
+from growi_transfer.receiver import rules
 from growi_transfer.web import growi_api
 
 SAMPLE = os.environ.get("GROWI_TRANSFER_SAMPLE_WIKI", "")
@@ -387,6 +388,36 @@ async def test_an_import_that_a_killed_server_left_is_cleared_away(
     assert growi.pair.destination.own_collections() == []
     assert [one["name"] for one in growi.live("tags")] == ["former"]
     assert (await growi.push({"tags": []}))[0] == 200
+
+
+async def test_admins_are_rescued_with_the_tokens_that_do_not_come_too(growi: Growi) -> None:
+    database = growi.pair.destination.database
+    admin = {"_id": ObjectId(), "username": "root", "admin": True, "status": 2, "password": "x"}
+    database["users"].insert_one(admin)
+    ids = [ObjectId() for _ in range(3)]
+    database["accesstokens"].insert_many(
+        [{"_id": one, "user": admin["_id"], "tokenHash": f"hash {number}"} for number, one in enumerate(ids)]
+    )
+    coming = [
+        {"_id": str(ids[0]), "user": OPERATOR, "tokenHash": "another"},
+        {"_id": str(ObjectId()), "user": OPERATOR, "tokenHash": "hash 1"},
+    ]
+    users = [{"_id": OPERATOR, "username": "root", "status": 2}]
+    assert (await growi.push({"users": users, "accesstokens": coming}, "flushAndInsert"))[0] == 200
+    rescued = database["users"].find_one({"username": "root-rescued"})
+    assert rescued is not None
+    ours = {one["tokenHash"]: one["_id"] for one in database["accesstokens"].find({"user": rescued["_id"]})}
+    assert sorted(ours) == ["hash 0", "hash 2"], "the second one came with the source's data"
+    assert (ours["hash 0"] == ids[0], ours["hash 2"] == ids[2]) == (False, True)
+
+
+async def test_settings_without_measure_are_refused(growi: Growi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "_CONFIGS_BYTES", 1000)
+    documents = [{"_id": str(ObjectId()), "key": f"k{number}", "value": "x" * 100} for number in range(20)]
+    status, answer = await growi.push({"configs": documents}, "flushAndInsert")
+    assert (status, answer["errors"][0]["code"]) == (500, "mongo_collection_import_failure")
+    assert growi.pair.destination.own_collections() == []
+    assert (await growi.push({"configs": documents[:2]}, "flushAndInsert"))[0] == 200
 
 
 async def test_two_documents_that_are_one_to_an_index_are_told(growi: Growi) -> None:

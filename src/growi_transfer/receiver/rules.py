@@ -15,7 +15,8 @@ import bson
 from bson import ObjectId
 
 from growi_transfer.mongo.client import DECODED, Database
-from growi_transfer.protocol.errors import DatabaseRefused
+from growi_transfer.mongo.collections import collection_size
+from growi_transfer.protocol.errors import CollectionIllegal, DatabaseRefused
 from growi_transfer.protocol.growi_config import merge
 from growi_transfer.protocol.growi_rules import (
     IDENTITY_FIELDS,
@@ -28,6 +29,8 @@ from growi_transfer.protocol.growi_rules import (
 )
 
 CONFIGS, USERS, TOKENS = "configs", "users", "accesstokens"
+_CONFIGS_BYTES = 64 << 20
+"""Settings are read whole. Those of a large wiki have less than one MiB."""
 
 
 class Rules:
@@ -56,11 +59,12 @@ class Rules:
         if USERS in staged:
             admins = await self._find(USERS, {"admin": True})
             if admins:
+                tokens = await self._find(TOKENS, {"user": {"$in": [admin["_id"] for admin in admins]}})
                 plan = plan_admin_rescue(
                     admins,
-                    await self._find(TOKENS, {"user": {"$in": [admin["_id"] for admin in admins]}}),
+                    tokens,
                     await self._find(staged[USERS], incoming_users_filter(admins), IDENTITY_FIELDS),
-                    await self._find(staged[TOKENS], {}, TOKEN_IDENTITY_FIELDS) if TOKENS in staged else (),
+                    await self._same_tokens(staged[TOKENS], tokens) if TOKENS in staged else (),
                     new_id=ObjectId,
                 )
                 rescue = plan.report
@@ -73,7 +77,15 @@ class Rules:
                         rewritten.append(_rescued(TOKENS, token["_id"]))
         return {"writes": writes, "rewritten": rewritten, "rescue": dict(rescue)}
 
+    async def _same_tokens(self, staged: str, tokens: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The incoming access tokens with the id or the hash of one of these; there may be any number of others."""
+        same = [{name: {"$in": [token.get(name) for token in tokens]}} for name in TOKEN_IDENTITY_FIELDS]
+        return await self._find(staged, {"$or": same}, TOKEN_IDENTITY_FIELDS)
+
     async def _setting_changes(self, staged: str, setup: Mapping[str, Any]) -> list[SettingChange]:
+        size = (await collection_size(self._database, staged))[1]
+        if size > _CONFIGS_BYTES:
+            raise CollectionIllegal(f"{CONFIGS} has more than {_CONFIGS_BYTES >> 20} MiB.", collection=CONFIGS)
         destination = _by_key(await self._find(CONFIGS, {}))
         incoming = _by_key(await self._find(staged, {}))
         own = merge(self._environment, {key: value for key, value in destination.items() if value is not None})
