@@ -85,10 +85,6 @@ class ProgressBoard:
             self.apply(row.role, row.id, Moved(row.position))
         return self._entries[row.role, row.id].snapshot
 
-    def adopt(self, snapshot: Snapshot) -> None:
-        """Hold this snapshot, in place of any other of its transfer."""
-        self._hold((Role(snapshot.role), snapshot.id), snapshot)
-
     def apply(self, role: Role, transfer_id: str, event: ProgressEvent) -> None:
         """Report what happened. Never waits and never fails; a transfer that is not held is held from now on."""
         if self._log is not None:

@@ -61,11 +61,6 @@ class Retry:
     _away_since: float | None = None
     _not_before: float = 0.0
 
-    @property
-    def retried(self) -> int:
-        """How many times anything was tried again."""
-        return self.by_kind.total()
-
     def succeeded(self) -> None:
         """The other side has answered something else than that it is away."""
         self.successes += 1

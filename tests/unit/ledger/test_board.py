@@ -129,13 +129,6 @@ def test_starting_again_keeps_the_counts_and_takes_the_position(board: ProgressB
     assert board.snapshot(PUSHER, T1) == ready
 
 
-def test_an_adopted_snapshot_takes_the_place_of_the_other(board: ProgressBoard) -> None:
-    board.start(row())
-    adopted = Snapshot(T1, "pusher", documents_done=99)
-    board.adopt(adopted)
-    assert board.snapshot(PUSHER, T1) == adopted
-
-
 def test_rates_are_measured_from_what_is_reported_and_fall_with_a_pause(board: ProgressBoard, time: Time) -> None:
     board.start(row())
     for _ in range(100):
@@ -187,7 +180,7 @@ async def test_a_snapshot_comes_back_from_the_ledger_as_it_was_without_rates(
 async def test_loading_keeps_what_is_held_and_writes_nothing(board: ProgressBoard, ledger: RecordingLedger) -> None:
     await ledger.create_transfer(row(T1, facts={"progress": to_json(Snapshot(T1, "pusher", documents_done=1))}))
     await ledger.create_transfer(row(T2, created_at=NOW + timedelta(1), position=Position(State.CHECKED)))
-    board.adopt(Snapshot(T1, "pusher", documents_done=2))
+    board.apply(PUSHER, T1, DocumentsStored(2, 0, 0))
     await board.flush()
     await board.load()
     await board.flush()

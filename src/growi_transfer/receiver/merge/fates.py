@@ -120,10 +120,3 @@ def _to_decision(row: Mapping[str, Any]) -> Decision:
         replaces=row["replaces"],
         word=row["word"],
     )
-
-
-class NoFates(Fates):
-    """For a dry run: nothing is written."""
-
-    async def put(self, kind: str, decisions: Iterable[tuple[Any, Decision]]) -> None:
-        """Nothing."""

@@ -22,7 +22,6 @@ from growi_transfer.receiver.merge.report import Report
 from growi_transfer.receiver.merge.resolve import resolver
 
 ATTACHMENTS = "attachments"
-PLANNED = (USERS, GROUPS, EXTERNAL_GROUPS, "tags", PAGES, ATTACHMENTS, "vectorstores", "newsitems", "bookmarks")
 _BATCH = 500
 
 
