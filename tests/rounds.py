@@ -21,7 +21,8 @@ class Rounds:
     seed: int
     runs: int | None
     told: list[str] = field(default_factory=list)
-    """Lines for the end of the report: what was counted, and the worst case."""
+    """Lines for the end of the report: what was counted, and the worst case. They go with the test's own report,
+    because tests may run in several processes."""
 
     def random(self, name: str) -> random.Random:
         """Random choices of one test."""
@@ -33,6 +34,7 @@ class Rounds:
 
 
 _ROUNDS = pytest.StashKey[Rounds]()
+_PROPERTY = "random_rounds"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,14 +44,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_ROUNDS] = Rounds(config.getoption("--seed"), config.getoption("--runs"))
+    config.pluginmanager.register(_Told(config.getoption("--seed")))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    rounds = config.stash[_ROUNDS]
-    if rounds.told:
-        terminalreporter.section(f"random rounds, --seed {rounds.seed}")
-        for line in rounds.told:
-            terminalreporter.line(line)
+class _Told:
+    """Prints what the tests have counted."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._lines: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self._lines += [str(value) for name, value in report.user_properties if name == _PROPERTY]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._lines:
+            terminalreporter.section(f"random rounds, --seed {self._seed}")
+            for line in self._lines:
+                terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +74,9 @@ def rounds(request: pytest.FixtureRequest) -> Rounds:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield
+    told = item.config.stash[_ROUNDS].told
+    report.user_properties += [(_PROPERTY, line) for line in told]
+    told.clear()
     if report.failed and "rounds" in getattr(item, "fixturenames", ()):
         report.sections.append(("random rounds", f"--seed {item.config.getoption('--seed')}"))
     return report

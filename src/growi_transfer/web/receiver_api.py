@@ -116,6 +116,10 @@ async def put_transfer(request: Request) -> Response:
     row = await guard.key_for_claim(request, transfer_id)
     epoch = epoch_of(request)
     body = await json_body(request, PutTransfer, JSON_LIMIT)
+    if body.setup.preset == "growi":
+        raise InvalidRequest(
+            "This preset is for what an unmodified GROWI sends by its own routes.", field="setup.preset"
+        )
     return JSONResponse(await guard.receiver().put_transfer(transfer_id, body, key_id=row.id, epoch=epoch))
 
 
