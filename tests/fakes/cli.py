@@ -159,6 +159,7 @@ class Wiki:
         self.board = MemoryBoard()
         self.keys = Keys(self.ledger, [SECRET], "http://destination.test:8080", lambda: datetime.now(UTC))
         self.receiver = Steps(self.keys)
+        self.growi = None
         self.pusher = ScriptedPusher()
         self.orders = FakeOrders()
         self.opened: list[tuple[Settings, str]] = []

@@ -388,8 +388,8 @@ def test_an_older_server_hides_its_older_compatibility_version() -> None:
 def test_a_real_growi_tells_less() -> None:
     judgement = judge(SOURCE, REAL_GROWI)
     assert judgement.blockers == ()
-    assert [finding.code for finding in judgement.warnings] == ["password_seed_unknown"]
-    assert judgement.warnings[0].details == {"side": "destination"}
+    assert [finding.code for finding in judgement.warnings] == ["destination_is_growi", "password_seed_unknown"]
+    assert judgement.warnings[1].details == {"side": "destination"}
 
 
 def test_warnings_are_accepted_by_code() -> None:
