@@ -335,6 +335,34 @@ async def test_a_file_that_comes_after_the_end_of_its_import_belongs_to_nobody(g
     assert [row async for row in server.ledger.files(Role.RECEIVER, answer["transferId"])] == []
 
 
+async def test_a_rollback_waits_for_a_file_that_is_just_coming(growi: Growi, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = growi.pair.destination.add_attachment(b"former file")
+    before = growi.pair.destination.files()
+    _, answer = await growi.push({"tags": []})
+    server = growi.pair.to_destination
+    assert server.receiver is not None
+    assert server.growi is not None
+    real, began, go_on = server.growi._files._store, asyncio.Event(), asyncio.Event()
+
+    async def store(*arguments: Any) -> None:
+        began.set()
+        await go_on.wait()
+        await real(*arguments)
+
+    monkeypatch.setattr(server.growi._files, "_store", store)
+    described = {"fileName": document["fileName"], "fileSize": 11}
+    sending = asyncio.create_task(growi.attach(described, b"altered ..."))
+    await asyncio.wait_for(began.wait(), 30)
+    rollback = asyncio.create_task(server.receiver.rollback(answer["transferId"], epoch=None))
+    async with asyncio.timeout(30):
+        while not (await growi.pair.received(answer["transferId"])).facts.get("rolling_back"):
+            await asyncio.sleep(0.01)
+    go_on.set()
+    assert (await sending)[0] == 200
+    await rollback
+    assert growi.pair.destination.files() == before
+
+
 async def test_what_a_hostile_growi_sends_is_judged(growi: Growi) -> None:
     odd = [page("/odd", grant=value) for value in ([], {}, "2")]
     assert (await growi.push({"pages": odd}, {"pages": PAGE_OPTIONS}))[0] == 200

@@ -179,6 +179,7 @@ class Endings:
             if (await self._transfers.get(transfer_id)).facts.get("purging"):
                 await self._refuse_rollback(transfer_id)
                 raise NotRestorable()
+            await self._in_flight.drained(transfer_id)  # files that a GROWI sends after its archive
             try:
                 await self._committer.rollback(transfer_id, begun=begun)
             except NotRestorable:
@@ -241,6 +242,7 @@ class Endings:
             if row.facts.get("rolling_back") and row.position.state is State.COMPLETED:
                 await self._transfers.note(transfer_id, {"purging": None})
                 raise StateConflict("The transfer is being rolled back.", state=row.position.state.value)
+            await self._in_flight.drained(transfer_id)
             await self._committer.purge(transfer_id)
             await self._ledger.delete_items(Role.RECEIVER, transfer_id)
             await self._transfers.note(transfer_id, {"purged_at": self._now()})

@@ -97,7 +97,7 @@ class Receiver:
         self._retention = retention
         self._endings = endings
         self._work = work
-        self._in_flight = in_flight
+        self._in_flight = self.in_flight = in_flight
         self._receipts = receipts
         self._going_back: dict[str, asyncio.Lock] = {}
 

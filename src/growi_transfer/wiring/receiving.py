@@ -110,4 +110,5 @@ def growi_side(parts: Parts, receiver: Receiver) -> GrowiSide:
         new_id=lambda: secrets.token_hex(16),
     )
     limit = parts.config.max_file_size
-    return GrowiSide(intake, GrowiFiles(parts.database, parts.storage, parts.ledger, max_file_size=limit))
+    files = GrowiFiles(parts.database, parts.storage, parts.ledger, max_file_size=limit)
+    return GrowiSide(intake, files, receiver.in_flight)
