@@ -19,7 +19,6 @@ from growi_transfer.ledger.retention import rollback_until
 from growi_transfer.mongo.client import Database
 from growi_transfer.protocol.errors import (
     DestinationBusy,
-    InvalidRequest,
     KeyClaimed,
     SameInstance,
     SetupDiffers,
@@ -134,8 +133,6 @@ class Receiver:
         """
         if body.setup.source.instance_id == self._instance_id:
             raise SameInstance()
-        if key_id is not None and body.setup.preset == "growi":
-            raise InvalidRequest("Only an archive of GROWI's has the preset growi.", field="setup.preset")
         if key_id is not None and await self.keys.claim(key_id, transfer_id) != transfer_id:
             raise KeyClaimed()
         known = await self._ledger.get_transfer(Role.RECEIVER, transfer_id)
