@@ -16,8 +16,9 @@ _QUIET = ("uvicorn.error", "uvicorn.access", "asyncio", "pymongo", "aiohttp", "e
 
 
 def configure_logging(settings: Settings, *, server: bool) -> None:
-    """Log from now on. A command that is no server is quiet unless a level was asked for: its output is the news."""
-    name = settings.log_level if server or "log_level" in settings.model_fields_set else "warning"
+    """Log from now on. A command that is no server is quiet unless a level was asked for: its output is the news,
+    and tells warnings and failures in its own words."""
+    name = settings.log_level if server or "log_level" in settings.model_fields_set else "error"
     level = logging.getLevelNamesMapping()[name.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,

@@ -58,6 +58,21 @@ class JsonLines:
         pass
 
 
+class _Warnings:
+    """Warnings that come up on the way, such as that the destination is away: each is told when it comes."""
+
+    def __init__(self) -> None:
+        self._present: frozenset[str] | None = None
+
+    def fresh(self, snapshot: Snapshot) -> list[str]:
+        """Lines for what was not there in the last snapshot. Those of the first one were shown by the preflight."""
+        before = self._present
+        self._present = frozenset(one.code for one in snapshot.warnings)
+        if before is None:
+            return []
+        return [clean(f"warning: {one.message} ({one.code})") for one in snapshot.warnings if one.code not in before]
+
+
 class PlainLines:
     """One line for each new state, and one every few seconds in between."""
 
@@ -66,8 +81,11 @@ class PlainLines:
         self._clock = clock
         self._state: State | None = None
         self._next = 0.0
+        self._warnings = _Warnings()
 
     def show(self, snapshot: Snapshot) -> None:
+        for line in self._warnings.fresh(snapshot):
+            self._output.note(line)
         now = self._clock()
         if snapshot.position.state is self._state and now < self._next:
             return
@@ -92,6 +110,7 @@ class Bars:
         )
         self._tasks: dict[str, TaskID] = {}
         self._state: State | None = None
+        self._warnings = _Warnings()
 
     def show(self, snapshot: Snapshot) -> None:
         if not self._tasks:
@@ -102,6 +121,8 @@ class Bars:
         if snapshot.position.state is not self._state:
             self._state = snapshot.position.state
             self._progress.console.print(word(self._state), highlight=False)
+        for line in self._warnings.fresh(snapshot):
+            self._progress.console.print(line, highlight=False, markup=False, emoji=False)
         files = snapshot.files_done + snapshot.files_skipped
         self._bar(
             "documents",

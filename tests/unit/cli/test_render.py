@@ -11,7 +11,7 @@ from rich.console import Console
 from growi_transfer.cli.output import Output, duration, size, table
 from growi_transfer.cli.render import LINE_SECONDS, Bars, JsonLines, PlainLines, reporter
 from growi_transfer.protocol.machine import Position, State
-from growi_transfer.protocol.progress import Snapshot
+from growi_transfer.protocol.progress import Notice, Snapshot
 from growi_transfer.protocol.shape import to_json
 
 
@@ -98,6 +98,19 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_a_table_has_no_spaces_at_line_ends() -> None:
     assert table(["A", "LONG"], [["1", ""], ["22", "x"]]) == ["A   LONG", "1", "22  x"]
+
+
+def test_a_warning_that_comes_up_on_the_way_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    known, away = Notice("destination_not_empty", "Three pages."), Notice("destination_away", "It does not [b]answer.")
+    screen = io.StringIO()
+    lines, bars = PlainLines(Output()), Bars(Console(file=screen, width=80))
+    for warnings in ((known,), (known, away), (known, away), (known,), (known, away)):
+        lines.show(snapshot(warnings=warnings))
+        bars.show(snapshot(warnings=warnings))
+    bars.close()
+    for shown in (capsys.readouterr().err, screen.getvalue()):
+        assert shown.count("warning: It does not [b]answer. (destination_away)") == 2, "it came twice"
+        assert "Three pages" not in shown
 
 
 def test_a_long_fact_goes_on_below_its_value(
