@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -46,6 +46,7 @@ from growi_transfer.pusher.receipts import Receipts
 from growi_transfer.pusher.retry import Retry
 from growi_transfer.pusher.settling import Settling
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _NOT_READY_THERE = ("state_conflict", "verification_failed", "commit_failed")
 _ROUNDS = 5
@@ -111,6 +112,9 @@ class Push:
 
     async def run(self) -> None:
         """Go on to `ready`, and to `completed` if the transfer is to be committed. Raises TransferError."""
+        await _told(self._run())
+
+    async def _run(self) -> None:
         state = await self._life.state(self._id)
         alive = asyncio.ensure_future(self._keep_alive())
         try:
@@ -133,8 +137,6 @@ class Push:
                 state = await self._last_pass()
             if state is State.COMMITTING or (state is State.READY and self._options.commit):
                 await self._finish(state)
-        except* TransferError as group:
-            raise _first(group) from None
         finally:
             alive.cancel()
             await self._thaw()
@@ -154,16 +156,13 @@ class Push:
 
     async def _catch_up(self, whole: bool = True) -> State:
         """From `copying` to `ready`: whatever differs is sent and proved. `whole`: everything is read."""
-        try:
-            for _ in range(_ROUNDS):
-                await self._copy(whole=whole)
-                await self._life.recount(self._id)
-                state = await self._prove()
-                if state is not State.COPYING:
-                    return state
-                whole = True
-        except* TransferError as group:
-            raise _first(group) from None
+        for _ in range(_ROUNDS):
+            await _told(self._copy(whole=whole))
+            await self._life.recount(self._id)
+            state = await self._prove()
+            if state is not State.COPYING:
+                return state
+            whole = True
         raise VerificationFailed("What was read back keeps differing from what was sent.")
 
     async def _copy(self, *, whole: bool) -> None:
@@ -344,6 +343,22 @@ class Push:
 
     def _add(self, phase: str, started: float) -> None:
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.monotonic() - started
+
+
+async def _told(work: Awaitable[T]) -> T:
+    """The result of work that has tasks of its own; of several errors the one to tell.
+
+    It is raised behind the clause: one that is raised in it, and was raised before, may come out in a group again.
+    """
+    failure: TransferError | None = None
+    result: list[T] = []
+    try:
+        result.append(await work)
+    except* TransferError as group:
+        failure = _first(group)
+    if failure is not None:
+        raise failure from None
+    return result[0]
 
 
 def _first(group: BaseExceptionGroup[TransferError]) -> TransferError:
