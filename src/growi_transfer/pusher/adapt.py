@@ -13,8 +13,8 @@ VOLUMES = 3
 """Database volumes in flight at first: the best number on the loopback with two cores, and enough to begin with."""
 ATTACHMENTS = 4
 """The same for requests with attachments."""
-VOLUMES_BUDGET = 48 << 20
-"""Bytes of volumes in flight, however many they are."""
+VOLUMES_BUDGET = 28 << 20
+"""Bytes of volumes in flight, however many they are. Measured: 48 MiB was no faster, and took 30 MiB more memory."""
 _GAIN = 1.05
 """How much faster one more has to make it: the 16th of 16 makes it a fifteenth faster."""
 _HOLD_MOST = 16
