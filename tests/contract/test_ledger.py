@@ -174,6 +174,9 @@ async def test_transfers_are_listed_newest_first(ledger: Ledger) -> None:
     assert [row.id[-1] for row in await ledger.list_transfers(limit=2)] == ["3", "9"]
     assert [row.id[-1] for row in await ledger.list_transfers(RECEIVER, 5)] == ["9"]
     assert await ledger.list_transfers(limit=0) == []
+    assert [row.id[-1] for row in await ledger.list_transfers(limit=2, skip=1)] == ["9", "2"]
+    assert [row.id[-1] for row in await ledger.list_transfers(PUSHER, 2, skip=2)] == ["1"]
+    assert [await ledger.count_transfers(role) for role in (None, PUSHER, RECEIVER)] == [4, 3, 1]
 
 
 async def test_what_a_caller_does_with_a_row_does_not_change_the_ledger(ledger: Ledger) -> None:

@@ -162,6 +162,8 @@ class Wiki:
         self.growi = None
         self.pusher = ScriptedPusher()
         self.orders = FakeOrders()
+        self.instance = None
+        self.recheck = None
         self.opened: list[tuple[Settings, str]] = []
         self.closed = 0
         self.serving = False

@@ -164,6 +164,8 @@ async def serving(services: wiring.Services, settings: Settings) -> AsyncIterato
         receiver=services.receiver,
         growi=services.growi,
         pusher=services.pusher,
+        instance=services.instance,
+        recheck=services.recheck,
     )
     with socket.create_server(("127.0.0.1", 0)) as bound:
         app = create_app(lambda: contextlib.nullcontext(served))

@@ -49,6 +49,8 @@ async def serve_wiki(session: Session, settings: Settings, role: str, signals: S
                     receiver=services.receiver if role != "pusher" else None,
                     growi=services.growi if role != "pusher" else None,
                     pusher=services.pusher if role != "receiver" else None,
+                    instance=services.instance,
+                    recheck=services.recheck,
                     retention=timedelta(days=settings.retention_days),
                 )
                 url = local_url(bound)

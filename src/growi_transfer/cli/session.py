@@ -120,6 +120,9 @@ class Services(Protocol):
     def recheck(self) -> Recheck: ...
 
     @property
+    def instance(self) -> Callable[[], Awaitable[dict[str, Any]]]: ...
+
+    @property
     def keys(self) -> web.KeyService: ...
 
     @property

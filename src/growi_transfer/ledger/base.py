@@ -201,8 +201,10 @@ class Ledger(Protocol):
 
     async def get_transfer(self, role: Role, transfer_id: str) -> TransferRow | None: ...
 
-    async def list_transfers(self, role: Role | None = None, limit: int = 100) -> list[TransferRow]:
-        """Newest first."""
+    async def list_transfers(self, role: Role | None = None, limit: int = 100, skip: int = 0) -> list[TransferRow]:
+        """Newest first, without the newest `skip`."""
+
+    async def count_transfers(self, role: Role | None = None) -> int: ...
 
     async def move_transfer(
         self, role: Role, transfer_id: str, expected: Position, new: Position, now: datetime

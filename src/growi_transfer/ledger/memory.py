@@ -76,10 +76,13 @@ class MemoryLedger:
     async def get_transfer(self, role: Role, transfer_id: str) -> TransferRow | None:
         return copy.deepcopy(self._transfers.get((role, transfer_id)))
 
-    async def list_transfers(self, role: Role | None = None, limit: int = 100) -> list[TransferRow]:
+    async def list_transfers(self, role: Role | None = None, limit: int = 100, skip: int = 0) -> list[TransferRow]:
         rows = [row for row in self._transfers.values() if role in (None, row.role)]
         rows.sort(key=lambda row: (row.created_at, row.role, row.id), reverse=True)
-        return copy.deepcopy(rows[: max(0, limit)])
+        return copy.deepcopy(rows[skip : skip + max(0, limit)])
+
+    async def count_transfers(self, role: Role | None = None) -> int:
+        return sum(role in (None, row.role) for row in self._transfers.values())
 
     async def move_transfer(
         self, role: Role, transfer_id: str, expected: Position, new: Position, now: datetime

@@ -91,12 +91,15 @@ class MongoLedger:
         document = await self._store.get(TRANSFERS, key(role, transfer_id))
         return transfer_row(document) if document else None
 
-    async def list_transfers(self, role: Role | None = None, limit: int = 100) -> list[TransferRow]:
+    async def list_transfers(self, role: Role | None = None, limit: int = 100, skip: int = 0) -> list[TransferRow]:
         if limit <= 0:
             return []
-        ids = await self._store.newest(TRANSFERS, {"_id": below(role)} if role else {}, "created_at", limit)
+        ids = await self._store.newest(TRANSFERS, {"_id": below(role)} if role else {}, "created_at", limit, skip)
         rows = {document["_id"]: document for document in await self._store.get_many(TRANSFERS, ids)}
         return [transfer_row(rows[one]) for one in ids if one in rows]
+
+    async def count_transfers(self, role: Role | None = None) -> int:
+        return await self._store.count(TRANSFERS, {"_id": below(role)} if role else {})
 
     async def move_transfer(
         self, role: Role, transfer_id: str, expected: Position, new: Position, now: datetime

@@ -93,11 +93,15 @@ class Store:
             yield page
             bounds["$gt"] = page[-1]["_id"]
 
-    async def newest(self, collection: str, query: Mapping[str, Any], by: str, limit: int) -> list[str]:
+    async def newest(self, collection: str, query: Mapping[str, Any], by: str, limit: int, skip: int = 0) -> list[str]:
         """The `_id`s of the newest documents by a field, newest first."""
         sort = {by: -1, "_id": -1}  # one key, when `by` is `_id`
-        found = await self._find(collection, query, sort=sort, limit=limit, projection={"_id": 1})
+        found = await self._find(collection, query, sort=sort, limit=limit, skip=skip, projection={"_id": 1})
         return [document["_id"] for document in found]
+
+    async def count(self, collection: str, query: Mapping[str, Any]) -> int:
+        """How many documents there are."""
+        return int((await self._commands.command({"count": collection, "query": query}))["n"])
 
     async def aggregate(self, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The result of a pipeline that gives few and small documents."""

@@ -18,6 +18,7 @@ from growi_transfer.web import (
     attachments_api,
     events,
     growi_api,
+    instance_api,
     live,
     logs_api,
     pages,
@@ -43,6 +44,7 @@ ROUTES: list[BaseRoute] = [
     *events.ROUTES,
     *transfers_api.ROUTES,
     *logs_api.ROUTES,
+    *instance_api.ROUTES,
     *receipts_api.ROUTES,
     *pages.ROUTES,
 ]

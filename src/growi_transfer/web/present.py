@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
+from growi_transfer.ledger.actions import actions_of
 from growi_transfer.ledger.base import Role, TransferRow
 from growi_transfer.ledger.board import snapshot_of
 from growi_transfer.ledger.retention import rollback_until
@@ -36,4 +37,5 @@ def shape_of(services: Services, row: TransferRow) -> dict[str, Any]:
         **to_json(snapshot),
         "created_at": row.created_at.isoformat(),
         "rollback_until": until.isoformat() if until else None,
+        "actions": actions_of(row),
     }

@@ -6,10 +6,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from growi_transfer.ledger.base import Role
-from growi_transfer.protocol.receipt import CounterSignature
-from growi_transfer.web.auth import guard_of, presents_key
+from growi_transfer.protocol.errors import NotFound
+from growi_transfer.protocol.receipt import RECEIPT_LIMIT, CounterSignature
+from growi_transfer.web.auth import guard_of, presents_key, services_of
 from growi_transfer.web.present import row_of
-from growi_transfer.web.requests import api, json_body, transfer_id_of
+from growi_transfer.web.requests import api, json_body, transfer_id_of, yes_or_no
+from growi_transfer.web.uploads import read_body
 
 
 async def get_receipt(request: Request) -> Response:
@@ -32,7 +34,18 @@ async def countersign(request: Request) -> Response:
     return JSONResponse(await guard.receiver().countersign(transfer_id, mark))
 
 
+async def verify(request: Request) -> Response:
+    """Check a receipt that somebody kept: its text is the body; `data=true` reads this side's data again, too."""
+    guard_of(request).admin(request)
+    data = yes_or_no(request, "data")
+    recheck = services_of(request).recheck
+    if recheck is None:
+        raise NotFound("This server cannot check receipts.")
+    return JSONResponse(await recheck.check(await read_body(request, RECEIPT_LIMIT), data=data))
+
+
 ROUTES = [
+    api("POST", "/receipts/verify", verify),
     api("GET", "/transfers/{transfer_id}/receipt", get_receipt),
     api("POST", "/transfers/{transfer_id}/receipt", countersign),
 ]

@@ -24,6 +24,7 @@ from growi_transfer.web.requests import SMALL_JSON, GenerateKey, Nothing, api, j
 from growi_transfer.web.uploads import read_body, spooled
 
 _NUMBER_LIMIT = 1 << 31
+_KEYS_LISTED = 500
 
 
 async def generate_key(request: Request) -> Response:
@@ -31,14 +32,16 @@ async def generate_key(request: Request) -> Response:
     guard.admin(request)
     (await json_body(request, GenerateKey)).check()
     issued = await guard.receiver().keys.issue()
-    return JSONResponse({"transferKey": issued.key_string, "key": key_shape(issued.row, services_of(request).clock())})
+    now = services_of(request).clock()
+    return JSONResponse({"transferKey": issued.key_string, "key": key_shape(issued.row, now), "now": now.isoformat()})
 
 
 async def list_keys(request: Request) -> Response:
     guard = guard_of(request)
     guard.admin(request)
     now = services_of(request).clock()
-    return JSONResponse({"keys": [key_shape(row, now) for row in await guard.receiver().keys.list()]})
+    rows = (await guard.receiver().keys.list())[:_KEYS_LISTED]
+    return JSONResponse({"keys": [key_shape(row, now) for row in rows], "now": now.isoformat()})
 
 
 async def revoke_key(request: Request) -> Response:

@@ -194,12 +194,20 @@ def role_of(request: Request) -> Role | None:
     return _ROLES[text]
 
 
-def whole_number(request: Request, name: str, usual: int, most: int) -> int:
-    """A number of a query, from 1 to `most`. Raises InvalidRequest."""
+def whole_number(request: Request, name: str, usual: int, most: int, *, least: int = 1) -> int:
+    """A number of a query, from `least` to `most`. Raises InvalidRequest."""
     text = request.query_params.get(name, str(usual))
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
-        raise InvalidRequest(f"{name} must be an integer from 1 to {most}.", field=name)
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+        raise InvalidRequest(f"{name} must be an integer from {least} to {most}.", field=name)
     return int(text)
+
+
+def yes_or_no(request: Request, name: str) -> bool:
+    """A choice of a query: `true` or `false`, which it is when nothing is said. Raises InvalidRequest."""
+    text = request.query_params.get(name, "false")
+    if text not in ("true", "false"):
+        raise InvalidRequest(f"{name} must be true or false.", field=name)
+    return text == "true"
 
 
 def api(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]], **options: Any) -> Route:

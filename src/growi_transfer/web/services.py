@@ -6,7 +6,7 @@ the parts are made.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -174,6 +174,11 @@ class PusherService(Protocol):
     ) -> dict[str, Any]: ...
 
 
+class RecheckService(Protocol):
+    async def check(self, body: bytes, *, data: bool = False) -> dict[str, Any]:
+        """The verdict on a receipt, as JSON. Raises ReceiptInvalid."""
+
+
 class Board(Protocol):
     """Present state first, then each change; ends at a finished state if one transfer is watched."""
 
@@ -221,6 +226,9 @@ class Services:
     pusher: PusherService | None = None
     limits: Limits = Limits()
     clock: Callable[[], datetime] = _now
+    instance: Callable[[], Awaitable[dict[str, Any]]] | None = None
+    """The summary of this instance, for its admin."""
+    recheck: RecheckService | None = None
     retention: timedelta = timedelta(days=7)
     """How long what a commit replaced is kept."""
 

@@ -31,6 +31,7 @@ from growi_transfer.web.services import PusherService, ReceiverService
 
 _LISTED = 100
 _LISTED_LIMIT = 1000
+_SKIPPED_LIMIT = 1_000_000
 
 Answer = Awaitable[dict[str, Any]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -41,9 +42,12 @@ ReceiverAction = Callable[[ReceiverService, str, int | None], Answer]
 async def list_transfers(request: Request) -> Response:
     guard_of(request).admin(request)
     services = services_of(request)
+    role = role_of(request)
     limit = whole_number(request, "limit", _LISTED, _LISTED_LIMIT)
-    rows = await services.ledger.list_transfers(role_of(request), limit)
-    return JSONResponse({"transfers": [shape_of(services, row) for row in rows]})
+    skip = whole_number(request, "skip", 0, _SKIPPED_LIMIT, least=0)
+    rows = await services.ledger.list_transfers(role, limit, skip)
+    total = await services.ledger.count_transfers(role)
+    return JSONResponse({"transfers": [shape_of(services, row) for row in rows], "total": total})
 
 
 async def get_transfer(request: Request) -> Response:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from growi_transfer.jobs.instance import InstanceSummary
 from growi_transfer.jobs.orders import PUSHER_ORDERS, RECEIVER_ORDERS, Orders
 from growi_transfer.jobs.recheck import Recheck
 from growi_transfer.jobs.retention import purge_hourly
@@ -25,7 +26,7 @@ from growi_transfer.receiver.keys import Keys
 from growi_transfer.receiver.receiver import Receiver
 from growi_transfer.settings import Settings
 from growi_transfer.storage.base import Storage
-from growi_transfer.wiring.parts import Parts, audience, now
+from growi_transfer.wiring.parts import Parts, audience, instance_summary, now
 from growi_transfer.wiring.pushing import pusher_of
 from growi_transfer.wiring.receiving import growi_side, receiver_of
 
@@ -41,6 +42,7 @@ class Services:
     keys: Keys
     orders: Orders
     recheck: Recheck
+    instance: InstanceSummary
     data_dir: Path
     receiver: Receiver | None
     growi: GrowiSide | None
@@ -91,6 +93,7 @@ async def open_services(
             keys=keys,
             orders=orders,
             recheck=Recheck(database=parts.database, storage=parts.storage, ledger=parts.ledger, signer=parts.signer),
+            instance=instance_summary(parts),
             data_dir=settings.data_dir,
             receiver=receiver,
             growi=growi_side(parts, receiver) if receiver is not None else None,

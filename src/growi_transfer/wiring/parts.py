@@ -8,9 +8,10 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from growi_transfer import __version__
+from growi_transfer.jobs.instance import InstanceSummary
 from growi_transfer.ledger.base import Ledger
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.log import TransferLog
@@ -122,6 +123,20 @@ async def side_of(parts: Parts) -> Side:
         mongo_version=parts.database.version,
         file_upload_type=parts.config.file_upload_type,
         software=__version__,
+    )
+
+
+def instance_summary(parts: Parts) -> InstanceSummary:
+    settings = parts.settings
+    return InstanceSummary(
+        database=parts.database,
+        storage=parts.storage,
+        environment=parts.environment,
+        growi_version=settings.growi_version,
+        instance_id=parts.instance_id,
+        origin=audience(settings),
+        origin_is_set=settings.origin is not None,
+        retention=timedelta(days=settings.retention_days),
     )
 
 
