@@ -25,6 +25,7 @@ from growi_transfer.web import (
     pusher_api,
     receipts_api,
     receiver_api,
+    server_api,
     transfers_api,
 )
 from growi_transfer.web.auth import Guard
@@ -46,6 +47,7 @@ ROUTES: list[BaseRoute] = [
     *logs_api.ROUTES,
     *instance_api.ROUTES,
     *receipts_api.ROUTES,
+    *server_api.ROUTES,
     *pages.ROUTES,
 ]
 

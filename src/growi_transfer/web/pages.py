@@ -1,32 +1,56 @@
-"""The watch page: static files, a login that sets the admin cookie, and a health answer. No text of a peer is ever put
-into HTML here; the page's script writes texts as text.
+"""The pages: a login that sets the admin cookie, one file of HTML for each page, and health answers. No text of a peer
+is ever put into HTML here; the scripts of the pages write texts as text.
 """
 
 from __future__ import annotations
 
 import html
-from pathlib import Path
-from urllib.parse import parse_qs
+from collections.abc import Awaitable, Callable
+from urllib.parse import parse_qs, quote
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
 
+from growi_transfer.protocol.errors import TransferError, code_of
 from growi_transfer.web.auth import COOKIE, address_of, guard_of, services_of
 from growi_transfer.web.errors import status_of
+from growi_transfer.web.static_files import PREFIX, PageFiles, page_text
 from growi_transfer.web.uploads import read_body
 
-STATIC = Path(__file__).parent / "static"
 _FORM_LIMIT = 16 << 10
-_LOGIN = (STATIC / "login.html").read_text(encoding="utf-8")
+_LOGIN = page_text("login.html")
+_PLAIN = ("/", "/destination", "/source", "/transfers")
+_OF_A_TRANSFER = "/transfers/"
 
 
-async def page(request: Request) -> Response:
-    """The watch page for an admin who is logged in, the login form for others."""
+def admin_page(name: str) -> Callable[[Request], Awaitable[Response]]:
+    """A page for an admin who is logged in; others come to the login form, and back."""
+    text = page_text(name)
+
+    async def page(request: Request) -> Response:
+        if not guard_of(request).has_session(request):
+            return _to_login(request.url.path)
+        return HTMLResponse(text)
+
+    return page
+
+
+async def home(request: Request) -> Response:
+    """The page of this server's role; the transfers, where it has both."""
     if not guard_of(request).has_session(request):
-        return _login_form("", 200, request.url.path)
-    return FileResponse(STATIC / "watch.html", headers={"cache-control": "no-store"})
+        return _to_login("/")
+    services = services_of(request)
+    if services.receiver is None:
+        return RedirectResponse("/source", 303)
+    return RedirectResponse("/destination" if services.pusher is None else "/transfers", 303)
+
+
+async def login_page(request: Request) -> Response:
+    wanted = _target(request.query_params.get("next", "/"))
+    if guard_of(request).has_session(request):
+        return RedirectResponse(wanted, 303)
+    return _login_form(None, wanted)
 
 
 async def login(request: Request) -> Response:
@@ -34,12 +58,12 @@ async def login(request: Request) -> Response:
     form = parse_qs((await read_body(request, _FORM_LIMIT)).decode("utf-8", "replace"))
     guard = guard_of(request)
     token = form.get("token", [""])[0].strip()
-    wanted = form.get("next", ["/"])[0]
+    wanted = _target(form.get("next", ["/"])[0])
     refusal = guard.refusal_of_origin(request) or guard.refusal_of_token(token, address_of(request))
     if refusal is not None:
         # A person reads this one, so it is a page and not the envelope.
-        return _login_form(refusal.message, status_of(type(refusal)), wanted)
-    answer = RedirectResponse(_target(wanted), 303)
+        return _login_form(refusal, wanted)
+    answer = RedirectResponse(wanted, 303)
     answer.set_cookie(
         COOKIE,
         guard.new_session(),
@@ -53,7 +77,7 @@ async def login(request: Request) -> Response:
 
 
 async def logout(request: Request) -> Response:
-    answer = RedirectResponse("/", 303)
+    answer = RedirectResponse("/login", 303)
     if guard_of(request).refusal_of_origin(request) is None:
         answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
     return answer
@@ -70,29 +94,36 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
-async def login_again(_: Request) -> Response:
-    """Who reloads the page after a wrong token comes here."""
-    return RedirectResponse("/", 303)
+def _to_login(path: str) -> Response:
+    return RedirectResponse("/login" if path == "/" else f"/login?next={quote(_target(path))}", 303)
 
 
-def _login_form(message: str, status: int, wanted: str) -> Response:
-    note = f'<p class="problem" role="alert">{html.escape(message)}</p>' if message else ""
-    text = _LOGIN.replace("{next}", html.escape(_target(wanted))).replace("{message}", note)
-    return HTMLResponse(text, status)
+def _login_form(refusal: TransferError | None, wanted: str) -> Response:
+    note, status = "", 200
+    if refusal is not None:
+        code, message = html.escape(code_of(refusal)), html.escape(refusal.message)
+        note = f'<p class="note bad" role="alert" data-code="{code}">{message}</p>'
+        status = status_of(type(refusal))
+    return HTMLResponse(_LOGIN.replace("{next}", html.escape(wanted)).replace("{message}", note), status)
 
 
 def _target(wanted: str) -> str:
     """Where to go after the login: a page of ours, never another site."""
-    return wanted if wanted.startswith("/transfers/") and wanted.replace("/", "").isalnum() else "/"
+    rest = wanted.removeprefix(_OF_A_TRANSFER)
+    of_a_transfer = rest != wanted and rest.isascii() and rest.isalnum()
+    return wanted if wanted in _PLAIN or of_a_transfer else "/"
 
 
 ROUTES: list[BaseRoute] = [
-    Route("/", page),
-    Route("/transfers/{transfer_id}", page),
+    Route("/", home),
+    Route("/destination", admin_page("destination.html")),
+    Route("/source", admin_page("source.html")),
+    Route("/transfers", admin_page("transfer.html")),
+    Route("/transfers/{transfer_id}", admin_page("transfer.html")),
     Route("/login", login, methods=["POST"]),
-    Route("/login", login_again),
+    Route("/login", login_page),
     Route("/logout", logout, methods=["POST"]),
     Route("/healthz", healthz),
     Route("/readyz", readyz),
-    Mount("/static", StaticFiles(directory=STATIC)),
+    Mount(PREFIX.rstrip("/"), PageFiles()),
 ]

@@ -13,12 +13,14 @@ from tests.fakes.web import ADMIN_TOKEN, ATTACHMENT, OTHER, SECRET, TRANSFER, Cl
 
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.errors import InvalidRequest
+from growi_transfer.web import pages
 from growi_transfer.web.app import ROUTES, create_app
 from growi_transfer.web.auth import AdminAccess, epoch_of, is_same_origin
 
 API = "/_api/v3/g2g-transfer"
 ADMIN = {"authorization": f"Bearer {ADMIN_TOKEN}"}
-OPEN_PATHS = {"/", "/transfers/{transfer_id}", "/login", "/logout", "/healthz", "/readyz"}
+OPEN_PATHS = {route.path for route in pages.ROUTES if isinstance(route, Route)}
+"""Pages: who is not logged in is led to the form (tests/unit/web/test_pages.py)."""
 
 
 def access(clock: Clock, token: str = ADMIN_TOKEN, secrets: tuple[str, ...] = (SECRET,)) -> AdminAccess:

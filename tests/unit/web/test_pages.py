@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from tests.fakes.asgi import Answer, AsgiClient
 from tests.fakes.web import ADMIN_TOKEN, TRANSFER, World
 
-from growi_transfer.web.pages import STATIC
+from growi_transfer.web.app import create_app
+from growi_transfer.web.static_files import DIGEST, STATIC
 
 FORM = {"content-type": "application/x-www-form-urlencoded", "origin": "http://destination.test:8080"}
 
@@ -22,12 +24,24 @@ async def test_health(client: AsgiClient, world: World) -> None:
     assert (await client("GET", "/readyz")).json() == {"status": "ready"}
 
 
-async def test_a_stranger_sees_the_login_form(client: AsgiClient) -> None:
-    for path in ("/", f"/transfers/{TRANSFER}"):
+async def test_a_stranger_comes_to_the_login_form(client: AsgiClient) -> None:
+    for path in ("/destination", "/source", "/transfers", f"/transfers/{TRANSFER}"):
         answer = await client("GET", path)
-        assert answer.status == 200
-        assert b'name="token"' in answer.body
-        assert b'id="transfers"' not in answer.body
+        assert (answer.status, answer.headers["location"]) == (303, f"/login?next={path}")
+    assert (await client("GET", "/")).headers["location"] == "/login"
+    assert b'name="token"' in (await client("GET", "/login")).body
+
+
+@pytest.mark.parametrize(
+    ("roles", "page"), [("receiver", "/destination"), ("pusher", "/source"), ("both", "/transfers")]
+)
+async def test_the_first_page_is_that_of_the_role(tmp_path: Path, roles: str, page: str) -> None:
+    world = World(tmp_path, roles=roles)
+    async with AsgiClient(create_app(world.open_services)) as client:
+        headers = {"cookie": (await log_in(client)).headers["set-cookie"].split(";")[0]}
+        assert (await client("GET", "/", headers=headers)).headers["location"] == page
+        told = (await client("GET", "/_api/v3/g2g-transfer/server", headers=headers)).json()
+        assert told == {"version": "0.0.0", "roles": ["receiver", "pusher"] if roles == "both" else [roles]}
 
 
 async def test_the_login_gives_a_cookie_that_opens_page_and_api(client: AsgiClient, world: World) -> None:
@@ -39,11 +53,14 @@ async def test_the_login_gives_a_cookie_that_opens_page_and_api(client: AsgiClie
     assert "Path=/" in cookie
     assert ADMIN_TOKEN not in cookie
     headers = {"cookie": cookie.split(";")[0]}
-    assert b'id="transfers"' in (await client("GET", "/", headers=headers)).body
+    for page in ("/destination", "/source", "/transfers", f"/transfers/{TRANSFER}"):
+        assert b'id="main"' in (await client("GET", page, headers=headers)).body
+    again = await client("GET", "/login?next=/source", headers=headers)
+    assert (again.status, again.headers["location"]) == (303, "/source")
     assert (await client("GET", "/_api/v3/g2g-transfer/transfers", headers=headers)).status == 200
     world.clock.advance(hours=13)
     assert (await client("GET", "/_api/v3/g2g-transfer/transfers", headers=headers)).status == 403
-    assert b'name="token"' in (await client("GET", "/", headers=headers)).body
+    assert (await client("GET", "/source", headers=headers)).headers["location"] == "/login?next=/source"
 
 
 async def test_a_wrong_token_is_told_in_the_form_and_limited(client: AsgiClient) -> None:
@@ -59,11 +76,9 @@ async def test_a_wrong_token_is_told_in_the_form_and_limited(client: AsgiClient)
 async def test_the_form_remembers_where_it_was_asked_for(client: AsgiClient) -> None:
     path = f"/transfers/{TRANSFER}"
     hidden = f'name="next" type="hidden" value="{path}"'.encode()
-    assert hidden in (await client("GET", path)).body
+    assert hidden in (await client("GET", f"/login?next={path}")).body
     assert hidden in (await log_in(client, "wrong", next=path)).body
     assert b'name="next" type="hidden" value="/"' in (await log_in(client, "wrong", next='"><script>')).body
-    again = await client("GET", "/login")
-    assert (again.status, again.headers["location"]) == (303, "/")
 
 
 @pytest.mark.parametrize("origin", [None, "null", "http://destination.test:3000", "http://evil.test"])
@@ -86,7 +101,9 @@ async def test_a_huge_form_is_refused(client: AsgiClient) -> None:
     ("wanted", "target"),
     [
         (f"/transfers/{TRANSFER}", f"/transfers/{TRANSFER}"),
+        ("/destination", "/destination"),
         ("//evil.test", "/"),
+        ("/destination/../evil", "/"),
         ("https://evil.test", "/"),
         ("/transfers/\\evil", "/"),
         ("/transfers/..", "/"),
@@ -104,7 +121,7 @@ async def test_logging_out_takes_the_cookie_away(client: AsgiClient) -> None:
 
 
 async def test_every_answer_has_the_headers_that_keep_a_browser_safe(client: AsgiClient) -> None:
-    for method, path in (("GET", "/"), ("GET", "/static/watch.js"), ("GET", "/nothing"), ("POST", "/login")):
+    for method, path in (("GET", "/"), ("GET", "/static/js/shell.js"), ("GET", "/nothing"), ("POST", "/login")):
         headers = (await client(method, path)).headers
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -117,21 +134,51 @@ async def test_every_answer_has_the_headers_that_keep_a_browser_safe(client: Asg
 
 
 async def test_static_files_stay_in_their_folder(client: AsgiClient) -> None:
-    for path in ("/static/../pages.py", "/static/%2e%2e/pages.py", "/static/", "/static"):
-        assert (await client("GET", path)).status == 404, path
-    script = await client("GET", "/static/watch.js")
+    for path in (
+        "/../pages.py",
+        "/%2e%2e/pages.py",
+        "/",
+        "",
+        "/login.html",
+        f"/{DIGEST}/../../pages.py",
+        f"/{DIGEST}/",
+    ):
+        assert (await client("GET", f"/static{path}")).status == 404, path
+    script = await client("GET", "/static/js/shell.js")
     assert (script.status, script.headers["content-type"].split(";")[0]) == (200, "text/javascript")
 
 
-def test_the_page_keeps_its_own_policy() -> None:
+async def test_a_page_names_files_that_may_be_kept_for_ever(client: AsgiClient) -> None:
+    page = (await client("GET", "/login")).body.decode()
+    addresses = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
+    assert len(addresses) == 4
+    for address in addresses:
+        assert address.startswith(f"/static/{DIGEST}/")
+        kept = await client("GET", address)
+        assert (kept.status, kept.headers["cache-control"]) == (200, "public, max-age=31536000, immutable")
+        anew = await client("GET", address.replace(f"/{DIGEST}", ""))
+        assert (anew.status, anew.headers["cache-control"], anew.body) == (200, "no-cache", kept.body)
+        tag = {"if-none-match": anew.headers["etag"]}
+        assert (await client("GET", address.replace(f"/{DIGEST}", ""), headers=tag)).status == 304
+    assert (await client("GET", "/static/0123456789abcdef/js/shell.js")).status == 404
+
+
+def test_the_pages_keep_their_own_policy() -> None:
     """No inline script or style, nothing from elsewhere, no text written as HTML."""
-    for file in STATIC.glob("*.html"):
+    pages = sorted(STATIC.glob("*.html"))
+    scripts = sorted(STATIC.rglob("*.js"))
+    assert len(pages) >= 5
+    assert len(scripts) >= 10
+    for file in pages:
         text = file.read_text(encoding="utf-8")
         assert not re.search(r"<script(?![^>]*\ssrc=\"/static/)", text), file
         assert not re.search(r"\s(on\w+|style)=", text), file
         assert not re.search(r"(src|href|action)=\"(?!/)", text), file
-    for file in STATIC.glob("*.js"):
+    for file in scripts:
         text = file.read_text(encoding="utf-8")
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|setAttribute", text), file
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", text), file
+        assert "setAttribute" not in text or file.name == "dom.js"
         assert "http://" not in text
         assert "https://" not in text
+    for file in STATIC.rglob("*.css"):
+        assert not re.search(r"url\((?!\"\.\./)|@import", file.read_text(encoding="utf-8")), file

@@ -1,0 +1,228 @@
+// Transfers as they are now, and each change from then on, for as long as the page is open: over WebSocket (Socket.IO), or
+// server-sent events where WebSocket cannot be opened. After sleep, a lost line or a restart of the server the state is
+// asked for again, so that what was missed does not matter.
+
+import { API, ApiError, get, toLogin } from "./api.js";
+import { readEvents } from "./event-stream.js";
+import { connect } from "./socket-io.js";
+
+const FIRST_WAIT = 500;
+const LONGEST_WAIT = 15_000;
+const TICK = 5000;
+const ASLEEP = 20_000; // a timer of 5 s that comes this late has slept
+const PROGRESS = "admin:g2gProgress";
+const WATCH_HEADER = "x-growi-transfer-watch";
+
+/**
+ * Watch one transfer (`transferId`), all of them, or the one of a watch link (`token`).
+ *
+ * `onSnapshot(transfer)` gets the JSON of `GET transfers/{id}`: first of every transfer as it is, then of each that changed.
+ * `onConnection({ state, via, error })`: `state` is `connecting`, `live` (`via` says `socket` or `events`), `waiting` (it is
+ * tried again by itself), `missing` (no such transfer) or `ended` (a watch link that is not valid any more); the last two
+ * are final. `onReady()` once every present state was told. Returns `{ close() }`.
+ */
+export function watch({ transferId, token, onSnapshot, onConnection = () => {}, onReady = () => {}, origin = globalThis.location?.origin, Socket }) {
+  return new Watch({ transferId, token, onSnapshot, onConnection, onReady, origin, Socket });
+}
+
+class Watch {
+  constructor(options) {
+    Object.assign(this, options);
+    this.known = new Map();
+    this.asked = new Set();
+    this.waits = 0;
+    this.round = 0;
+    this.stopLine = () => {};
+    this.leaving = new AbortController();
+    this.listen();
+    this.begin();
+  }
+
+  close() {
+    this.leaving.abort();
+    this.stop();
+    clearInterval(this.ticking);
+  }
+
+  // the line
+
+  begin() {
+    this.stop();
+    this.say("connecting");
+    const round = this.round;
+    const present = (call) => (...values) => this.round === round && call(...values);
+    this.stopLine = connect({
+      url: this.origin,
+      namespace: "/admin",
+      auth: this.token ? { watch: this.token } : {},
+      Socket: this.Socket,
+      onConnect: present(() => this.catchUp("socket", round)),
+      onEvent: present((name, data) => name === PROGRESS && this.event(data.transfer)),
+      onClose: present(({ opened }) => (opened ? this.again() : this.beginEvents(present, round))),
+    });
+  }
+
+  beginEvents(present, round) {
+    // The stream of one transfer ends with it; these never do.
+    const path = this.token ? "/watch/events" : "/events";
+    this.stopLine = readEvents({
+      url: this.origin + API + path,
+      headers: this.headers(),
+      onOpen: present(() => this.catchUp("events", round)),
+      onEvent: present((name, data) => name === "transfer" && this.event(data.transfer)),
+      onClose: present(({ opened, status }) => (opened || status === 0 ? this.again() : this.explain(round))),
+    });
+  }
+
+  stop() {
+    this.round += 1; // whatever an earlier line still says is not heard
+    clearTimeout(this.waiting);
+    this.waiting = null;
+    this.early = null;
+    this.stopLine();
+    this.stopLine = () => {};
+  }
+
+  again(error) {
+    this.stop();
+    this.say("waiting", { error });
+    const wait = Math.min(FIRST_WAIT * 2 ** this.waits, LONGEST_WAIT) * (0.5 + Math.random());
+    this.waits += 1;
+    this.waiting = setTimeout(() => this.begin(), wait);
+  }
+
+  final(state, error) {
+    this.close();
+    this.say(state, { error });
+  }
+
+  say(state, more = {}) {
+    this.state = state;
+    this.via = more.via;
+    this.onConnection({ state, ...more });
+  }
+
+  // what is told
+
+  /** The state as it is, then what came over the line while it was asked for. */
+  async catchUp(via, round) {
+    this.early ??= [];
+    let transfers;
+    try {
+      transfers = await this.present();
+    } catch (error) {
+      if (this.round === round) this.refused(error);
+      return;
+    }
+    if (this.round !== round) return;
+    for (const transfer of transfers) this.tell(transfer);
+    const early = this.early ?? [];
+    this.early = null;
+    for (const transfer of early) this.event(transfer);
+    this.waits = 0;
+    this.say("live", { via });
+    this.onReady();
+  }
+
+  /** A line was refused: the request for the state says why, and what to do about it. */
+  async explain(round) {
+    try {
+      await this.present();
+      if (this.round === round) this.again();
+    } catch (error) {
+      if (this.round === round) this.refused(error);
+    }
+  }
+
+  async present() {
+    const options = { headers: this.headers(), login: false };
+    if (this.token) return [(await this.ask("/watch", options)).transfer];
+    if (this.transferId) return [(await this.ask(`/transfers/${this.transferId}`, options)).transfer];
+    return (await this.ask("/transfers", options)).transfers.reverse(); // oldest first, like events
+  }
+
+  ask(path, options) {
+    return get(path, { ...options, origin: this.origin });
+  }
+
+  headers() {
+    return this.token ? { [WATCH_HEADER]: this.token } : {};
+  }
+
+  refused(error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (this.token && error.status === 403) this.final("ended", error);
+    else if (error.code === "admin_required") {
+      this.final("ended", error);
+      toLogin();
+    } else if (error.status === 404) this.final("missing", error);
+    else this.again(error);
+  }
+
+  event(transfer) {
+    if (this.transferId && transfer.id !== this.transferId) return;
+    if (this.early) {
+      this.early.push(transfer);
+      return;
+    }
+    const before = this.known.get(nameOf(transfer));
+    this.tell({ ...before, ...transfer });
+    // Events do not say when it was made and until when a rollback is possible.
+    if (!this.token && before?.state !== transfer.state) this.askFor(transfer);
+  }
+
+  async askFor({ id, role }) {
+    if (this.asked.has(id)) return;
+    this.asked.add(id);
+    try {
+      const { transfer } = await this.ask(`/transfers/${id}`, { login: false });
+      const known = this.known.get(nameOf({ id, role }));
+      const { created_at, rollback_until } = transfer;
+      if (transfer.role === role && known) this.tell({ ...known, created_at, ...(known.state === transfer.state ? { rollback_until } : {}) });
+    } catch {
+      // the next change asks again
+    } finally {
+      this.asked.delete(id);
+    }
+  }
+
+  tell(transfer) {
+    if (this.leaving.signal.aborted) return;
+    this.known.set(nameOf(transfer), transfer);
+    this.onSnapshot(transfer);
+  }
+
+  // sleep, and pages that come back
+
+  listen() {
+    let last = Date.now();
+    this.ticking = setInterval(() => {
+      const now = Date.now();
+      if (now - last > ASLEEP) this.wake();
+      last = now;
+    }, TICK);
+    this.ticking.unref?.();
+    const options = { signal: this.leaving.signal };
+    globalThis.document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.look(), options);
+    globalThis.addEventListener?.("online", () => this.wake(), options);
+    globalThis.addEventListener?.("pageshow", (event) => event.persisted && this.wake(), options);
+    globalThis.addEventListener?.("pagehide", () => this.stop(), options);
+  }
+
+  /** Somebody looks again: do not let them wait. */
+  look() {
+    if (this.state === "waiting") this.wake();
+    else if (this.state === "live") this.catchUp(this.via, this.round);
+  }
+
+  /** A line that was open before a sleep may be dead without knowing. */
+  wake() {
+    if (this.leaving.signal.aborted) return;
+    this.waits = 0;
+    this.begin();
+  }
+}
+
+function nameOf({ id, role }) {
+  return `${role} ${id}`;
+}

@@ -1,0 +1,5 @@
+// The source's page.
+
+import { startShell } from "./shell.js";
+
+await startShell({ page: "source" });
