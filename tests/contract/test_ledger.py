@@ -177,6 +177,21 @@ async def test_transfers_are_listed_newest_first(ledger: Ledger) -> None:
     assert [row.id[-1] for row in await ledger.list_transfers(limit=2, skip=1)] == ["9", "2"]
     assert [row.id[-1] for row in await ledger.list_transfers(PUSHER, 2, skip=2)] == ["1"]
     assert [await ledger.count_transfers(role) for role in (None, PUSHER, RECEIVER)] == [4, 3, 1]
+    assert await ledger.list_transfers(skip=4) == []
+
+
+async def test_transfers_are_listed_and_counted_by_state(ledger: Ledger) -> None:
+    for number, state in enumerate((State.COPYING, State.COMPLETED, State.FAILED, State.COMPLETED)):
+        fields = {"created_at": NOW + number * SECOND, "position": Position(state)}
+        await ledger.create_transfer(transfer(f"{number:032x}", **fields))
+    await ledger.create_transfer(transfer(T1, role=RECEIVER, position=Position(State.COMPLETED)))
+    ended = (State.COMPLETED, State.FAILED)
+    assert [row.id[-1] for row in await ledger.list_transfers(PUSHER, states=ended)] == ["3", "2", "1"]
+    assert [row.id[-1] for row in await ledger.list_transfers(PUSHER, 1, states=ended, skip=1)] == ["2"]
+    assert await ledger.count_transfers() == 5
+    assert await ledger.count_transfers(PUSHER) == 4
+    assert await ledger.count_transfers(states=(State.COMPLETED,)) == 3
+    assert await ledger.count_transfers(RECEIVER, states=(State.PAUSED,)) == 0
 
 
 async def test_what_a_caller_does_with_a_row_does_not_change_the_ledger(ledger: Ledger) -> None:
@@ -421,6 +436,26 @@ async def test_range_totals_are_sums_by_state_over_all_collections(ledger: Ledge
     assert all(type(total.bytes) is int for total in totals.values())
 
 
+async def test_what_is_stored_is_summed_by_collection(ledger: Ledger) -> None:
+    stored, verified = ItemState.STORED, ItemState.VERIFIED
+    assert await ledger.stored_by_collection(PUSHER, T1) == {}
+    await ledger.put_ranges(
+        [
+            piece(0, 0, documents=1, bytes=2**40, state=stored),
+            piece(1, 0, documents=2, bytes=2**40, state=verified),
+            piece(2, 0, documents=4),
+            piece(0, 5),
+            piece(0, 0, T2, documents=100, state=stored),
+            piece(0, 0, role=RECEIVER, documents=7, bytes=70, state=stored),
+            *(piece(0, number, documents=1, bytes=1, state=stored) for number in range(100, 350)),
+        ]
+    )
+    sums = await ledger.stored_by_collection(PUSHER, T1)
+    assert sums.pop(0) == Totals(2, 3, 2**41)
+    assert sums == {number: Totals(1, 1, 1) for number in range(100, 350)}
+    assert await ledger.stored_by_collection(RECEIVER, T1) == {0: Totals(1, 7, 70)}
+
+
 async def test_bounds_may_be_long(ledger: Ledger) -> None:
     rows = [piece(number, minimum=bytes([number]) * (5 << 20), maximum=b"x" * (5 << 20)) for number in range(5)]
     await ledger.put_ranges(rows)
@@ -466,6 +501,9 @@ async def test_more_files_than_a_page_are_all_seen_once(ledger: Ledger) -> None:
     await ledger.put_files(random.Random(2).sample(rows, len(rows)))
     assert await everything(ledger.files(PUSHER, T1)) == rows
     assert await everything(ledger.files(PUSHER, T1, ItemState.FAILED)) == rows[::3]
+    after = rows[2400].attachment_id
+    assert await everything(ledger.files(PUSHER, T1, ItemState.FAILED, after)) == rows[2403::3]
+    assert await everything(ledger.files(PUSHER, T1, after=after)) == rows[2401:]
     assert len(await ledger.get_files(PUSHER, T1, [row.attachment_id for row in rows])) == len(rows)
     assert (await ledger.file_totals(PUSHER, T1))[ItemState.FAILED] == Totals(1667, 0, 166_700)
 
@@ -730,7 +768,9 @@ async def test_every_lookup_is_a_range_of_an_index(database: Database) -> None:
     await ledger.collections(PUSHER, T1)
     await everything(ledger.ranges(PUSHER, T1, 0))
     await ledger.range_totals(PUSHER, T1)
+    await ledger.stored_by_collection(PUSHER, T1)
     await everything(ledger.files(PUSHER, T1))
+    await everything(ledger.files(PUSHER, T1, ItemState.PENDING, file(3).attachment_id))
     await everything(ledger.files(PUSHER, T1, ItemState.PENDING))
     await ledger.get_files(PUSHER, T1, [file(1).attachment_id])
     await ledger.mark_verified(PUSHER, T1)

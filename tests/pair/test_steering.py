@@ -14,6 +14,7 @@ from tests.pair.instances import Pair, open_pair
 
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.machine import State
+from growi_transfer.protocol.progress import Sending
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.pusher.pusher import Pusher
 from growi_transfer.receiver.receiver import Receiver
@@ -54,6 +55,11 @@ async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
         await asyncio.sleep(0.01)
 
 
+def sending_of(pair: Pair, transfer_id: str) -> tuple[Sending, ...]:
+    snapshot = pair.from_source.board.snapshot(Role.PUSHER, transfer_id)
+    return snapshot.activity.sending if snapshot is not None and snapshot.activity is not None else ()
+
+
 @pytest.mark.parametrize(("method", "option"), [("put_volume", "volumes"), ("put_bundle", "attachments")])
 async def test_requests_in_flight_follow_the_number_that_is_set_while_it_runs(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, method: str, option: str
@@ -75,11 +81,15 @@ async def test_requests_in_flight_follow_the_number_that_is_set_while_it_runs(
     await until(lambda: counted.now == 5)
     await asyncio.sleep(0.05)
     assert counted.most == 5
+    await until(lambda: len(sending_of(pair, transfer_id)) == 5)
+    kinds = {(one.kind, len(one.item) > 11, one.count > 0, one.bytes > 0) for one in sending_of(pair, transfer_id)}
+    assert kinds == {("volume", False, True, True) if option == "volumes" else ("bundle", True, True, True)}
     counted.gate.set()
     row = await pair.wait(transfer_id)
     assert row.position.state is State.COMPLETED, row.facts.get("error")
     assert counted.most == 5
     assert row.facts["options"][option] == 5
+    assert sending_of(pair, transfer_id) == ()
 
 
 async def test_a_bandwidth_that_is_lifted_while_it_runs(pair: Pair) -> None:

@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
-from growi_transfer.protocol.machine import Position
+from growi_transfer.protocol.machine import Position, State
 
 _Bytes: TypeAlias = bytes  # for annotations below a field that is named `bytes`
 
@@ -201,10 +201,12 @@ class Ledger(Protocol):
 
     async def get_transfer(self, role: Role, transfer_id: str) -> TransferRow | None: ...
 
-    async def list_transfers(self, role: Role | None = None, limit: int = 100, skip: int = 0) -> list[TransferRow]:
-        """Newest first, without the newest `skip`."""
+    async def list_transfers(
+        self, role: Role | None = None, limit: int = 100, skip: int = 0, *, states: Sequence[State] = ()
+    ) -> list[TransferRow]:
+        """Newest first, without the newest `skip`; with `states`, those in one of them."""
 
-    async def count_transfers(self, role: Role | None = None) -> int: ...
+    async def count_transfers(self, role: Role | None = None, *, states: Sequence[State] = ()) -> int: ...
 
     async def move_transfer(
         self, role: Role, transfer_id: str, expected: Position, new: Position, now: datetime
@@ -260,10 +262,15 @@ class Ledger(Protocol):
 
     async def range_totals(self, role: Role, transfer_id: str) -> Mapping[ItemState, Totals]: ...
 
+    async def stored_by_collection(self, role: Role, transfer_id: str) -> Mapping[int, Totals]:
+        """Sums over the ranges that are stored or verified, by the number of their collection."""
+
     async def put_files(self, rows: Sequence[FileRow]) -> None: ...
 
-    def files(self, role: Role, transfer_id: str, state: ItemState | None = None) -> AsyncIterator[FileRow]:
-        """In ascending order of attachment id."""
+    def files(
+        self, role: Role, transfer_id: str, state: ItemState | None = None, after: str = ""
+    ) -> AsyncIterator[FileRow]:
+        """In ascending order of attachment id, from the first one behind `after`."""
 
     async def get_files(self, role: Role, transfer_id: str, attachment_ids: Sequence[str]) -> dict[str, FileRow]: ...
 

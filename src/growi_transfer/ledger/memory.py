@@ -34,7 +34,7 @@ from growi_transfer.ledger.values import (
     milliseconds,
     storable,
 )
-from growi_transfer.protocol.machine import Position
+from growi_transfer.protocol.machine import Position, State
 
 
 class MemoryLedger:
@@ -76,13 +76,22 @@ class MemoryLedger:
     async def get_transfer(self, role: Role, transfer_id: str) -> TransferRow | None:
         return copy.deepcopy(self._transfers.get((role, transfer_id)))
 
-    async def list_transfers(self, role: Role | None = None, limit: int = 100, skip: int = 0) -> list[TransferRow]:
-        rows = [row for row in self._transfers.values() if role in (None, row.role)]
+    async def list_transfers(
+        self, role: Role | None = None, limit: int = 100, skip: int = 0, *, states: Sequence[State] = ()
+    ) -> list[TransferRow]:
+        rows = self._those(role, states)
         rows.sort(key=lambda row: (row.created_at, row.role, row.id), reverse=True)
         return copy.deepcopy(rows[skip : skip + max(0, limit)])
 
-    async def count_transfers(self, role: Role | None = None) -> int:
-        return sum(role in (None, row.role) for row in self._transfers.values())
+    async def count_transfers(self, role: Role | None = None, *, states: Sequence[State] = ()) -> int:
+        return len(self._those(role, states))
+
+    def _those(self, role: Role | None, states: Sequence[State]) -> list[TransferRow]:
+        return [
+            row
+            for row in self._transfers.values()
+            if role in (None, row.role) and (not states or row.position.state in states)
+        ]
 
     async def move_transfer(
         self, role: Role, transfer_id: str, expected: Position, new: Position, now: datetime
@@ -190,14 +199,27 @@ class MemoryLedger:
             for row in rows.values()
         )
 
+    async def stored_by_collection(self, role: Role, transfer_id: str) -> Mapping[int, Totals]:
+        done = (ItemState.STORED, ItemState.VERIFIED)
+        sums: dict[int, Totals] = {}
+        for (owner, owned, number), rows in self._ranges.items():
+            if (owner, owned) == (role, transfer_id) and (
+                stored := [row for row in rows.values() if row.state in done]
+            ):
+                documents, size = sum(row.documents for row in stored), sum(row.bytes for row in stored)
+                sums[number] = Totals(len(stored), documents, size)
+        return sums
+
     async def put_files(self, rows: Sequence[FileRow]) -> None:
         for row in rows:
             known = self._files.setdefault((row.role, row.transfer_id), {})
             known[row.attachment_id] = replace(row, facts=_json(row.facts), reason=storable(row.reason))
 
-    async def files(self, role: Role, transfer_id: str, state: ItemState | None = None) -> AsyncIterator[FileRow]:
+    async def files(
+        self, role: Role, transfer_id: str, state: ItemState | None = None, after: str = ""
+    ) -> AsyncIterator[FileRow]:
         rows = self._files.get((role, transfer_id), {})
-        for attachment_id in sorted(rows):
+        for attachment_id in sorted(one for one in rows if one > after):
             row = rows.get(attachment_id)
             if row is not None and state in (None, row.state):
                 yield _copied(row)

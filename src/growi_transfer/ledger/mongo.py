@@ -44,10 +44,11 @@ from growi_transfer.ledger.mongo_rows import (
     range_row,
     transfer_document,
     transfer_row,
+    transfers_query,
 )
 from growi_transfer.ledger.mongo_store import Commands, Store
 from growi_transfer.ledger.values import bson_bytes, check_fact_names, json_text, milliseconds
-from growi_transfer.protocol.machine import Position
+from growi_transfer.protocol.machine import Position, State
 from growi_transfer.protocol.names import OWN_PREFIX
 
 TRANSFERS = OWN_PREFIX + "transfers"
@@ -91,15 +92,17 @@ class MongoLedger:
         document = await self._store.get(TRANSFERS, key(role, transfer_id))
         return transfer_row(document) if document else None
 
-    async def list_transfers(self, role: Role | None = None, limit: int = 100, skip: int = 0) -> list[TransferRow]:
+    async def list_transfers(
+        self, role: Role | None = None, limit: int = 100, skip: int = 0, *, states: Sequence[State] = ()
+    ) -> list[TransferRow]:
         if limit <= 0:
             return []
-        ids = await self._store.newest(TRANSFERS, {"_id": below(role)} if role else {}, "created_at", limit, skip)
+        ids = await self._store.newest(TRANSFERS, transfers_query(role, states), "created_at", limit, skip)
         rows = {document["_id"]: document for document in await self._store.get_many(TRANSFERS, ids)}
         return [transfer_row(rows[one]) for one in ids if one in rows]
 
-    async def count_transfers(self, role: Role | None = None) -> int:
-        return await self._store.count(TRANSFERS, {"_id": below(role)} if role else {})
+    async def count_transfers(self, role: Role | None = None, *, states: Sequence[State] = ()) -> int:
+        return await self._store.count(TRANSFERS, transfers_query(role, states))
 
     async def move_transfer(
         self, role: Role, transfer_id: str, expected: Position, new: Position, now: datetime
@@ -201,12 +204,26 @@ class MongoLedger:
         )
         return _totals(found)
 
+    async def stored_by_collection(self, role: Role, transfer_id: str) -> Mapping[int, Totals]:
+        ids = below(role, transfer_id)
+        query = {"_id": ids, "state": {"$in": [ItemState.STORED.value, ItemState.VERIFIED.value]}}
+        sums = {"rows": {"$sum": 1}, "documents": {"$sum": "$documents"}, "bytes": {"$sum": "$bytes"}}
+        # The number of the collection is the next part of the key.
+        number = {"$substrBytes": ["$_id", len(ids["$gt"]), len(key(0))]}
+        found = await self._store.aggregate(RANGES, [{"$match": query}, {"$group": {"_id": number, **sums}}])
+        return {int(one["_id"]): Totals(int(one["rows"]), int(one["documents"]), int(one["bytes"])) for one in found}
+
     async def put_files(self, rows: Sequence[FileRow]) -> None:
         await self._store.put(FILES, map(file_document, rows))
 
-    async def files(self, role: Role, transfer_id: str, state: ItemState | None = None) -> AsyncIterator[FileRow]:
+    async def files(
+        self, role: Role, transfer_id: str, state: ItemState | None = None, after: str = ""
+    ) -> AsyncIterator[FileRow]:
         equal = {"state": state.value} if state else {}
-        async for page in self._store.pages(FILES, below(role, transfer_id), **equal):
+        bounds = below(role, transfer_id)
+        if after:
+            bounds["$gt"] = key(role, transfer_id, after)
+        async for page in self._store.pages(FILES, bounds, **equal):
             for document in page:
                 yield file_row(document)
 

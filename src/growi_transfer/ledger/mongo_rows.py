@@ -7,7 +7,7 @@ which it is asked for. Fields that have the value of an empty row are left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -54,6 +54,12 @@ def below(*parts: str | int) -> Document:
 
 def position_fields(position: Position) -> Document:
     return {"state": position.state.value, "came_from": position.came_from.value if position.came_from else None}
+
+
+def transfers_query(role: Role | None, states: Sequence[State]) -> Document:
+    """The condition for transfers of a role and of some states; none given means all."""
+    query: Document = {"_id": below(role)} if role else {}
+    return {**query, "state": {"$in": [state.value for state in states]}} if states else query
 
 
 def transfer_document(row: TransferRow) -> Document:

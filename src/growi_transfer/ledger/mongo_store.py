@@ -15,6 +15,8 @@ from bson.raw_bson import RawBSONDocument
 from growi_transfer.protocol.errors import DatabaseFull, DatabaseRefused, DatabaseUnavailable, TransferError
 
 PAGE_ROWS = 2000
+_BATCH = 100_000
+"""Without a batch size the first batch of an aggregation would have 101 documents."""
 _WRITE_ROWS = 5000
 _WRITE_BYTES = 12 << 20
 _PART_ROWS = 20_000
@@ -94,7 +96,7 @@ class Store:
             bounds["$gt"] = page[-1]["_id"]
 
     async def newest(self, collection: str, query: Mapping[str, Any], by: str, limit: int, skip: int = 0) -> list[str]:
-        """The `_id`s of the newest documents by a field, newest first."""
+        """The `_id`s of the newest documents by a field, newest first, without the first `skip`."""
         sort = {by: -1, "_id": -1}  # one key, when `by` is `_id`
         found = await self._find(collection, query, sort=sort, limit=limit, skip=skip, projection={"_id": 1})
         return [document["_id"] for document in found]
@@ -104,8 +106,9 @@ class Store:
         return int((await self._commands.command({"count": collection, "query": query}))["n"])
 
     async def aggregate(self, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The result of a pipeline that gives few and small documents."""
-        reply = await self._commands.command({"aggregate": collection, "pipeline": list(pipeline), "cursor": {}})
+        """The result of a pipeline that gives small documents, some ten thousand at the most: one batch."""
+        cursor = {"batchSize": _BATCH}
+        reply = await self._commands.command({"aggregate": collection, "pipeline": list(pipeline), "cursor": cursor})
         batch: list[dict[str, Any]] = reply["cursor"]["firstBatch"]
         return batch
 

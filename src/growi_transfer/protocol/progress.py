@@ -20,6 +20,8 @@ from growi_transfer.protocol.machine import RUNNING, Position
 
 FAILURES_SHOWN = 100
 """Failures kept in the snapshot; the ledger has all, and `files.failed` counts all."""
+SENDING_SHOWN = 24
+"""Things on their way that a snapshot names."""
 ETA_LIMIT = 10 * 365 * 86400
 """Seconds; what would take longer stands still."""
 
@@ -54,6 +56,21 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
+class Sending:
+    """Something that is on its way."""
+
+    kind: str
+    """`volume`, `bundle` or `file`."""
+    item: str
+    """The name of the collection, or the path of the (first) file."""
+    count: int
+    """Documents of a volume, files of a bundle."""
+    bytes: int
+    done: int = 0
+    """Bytes that are durable over there; known of single files."""
+
+
+@dataclass(frozen=True, slots=True)
 class Activity:
     """What the sending process is at."""
 
@@ -61,6 +78,8 @@ class Activity:
     attachments: Lane = Lane()
     retries: Mapping[str, int] = field(default_factory=dict)
     """How often something was tried again in this run, by the code of the error."""
+    sending: tuple[Sending, ...] = ()
+    """What is on its way; at most `SENDING_SHOWN`, the oldest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +340,7 @@ def resting(snapshot: Snapshot) -> Snapshot:
         snapshot.activity,
         volumes=Lane(limit=snapshot.activity.volumes.limit),
         attachments=Lane(limit=snapshot.activity.attachments.limit),
+        sending=(),
     )
     return replace(snapshot, bytes_per_second=0.0, files_per_second=0.0, documents_per_second=0.0, activity=activity)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from growi_transfer.protocol import lag as lags
 from growi_transfer.protocol.machine import Position, State, growi_statuses
-from growi_transfer.protocol.progress import ETA_LIMIT, Activity, Failure, Lane, Notice, Snapshot
+from growi_transfer.protocol.progress import ETA_LIMIT, Activity, Failure, Lane, Notice, Sending, Snapshot
 
 
 def eta_seconds(snapshot: Snapshot) -> int | None:
@@ -82,6 +82,10 @@ def _activity_json(activity: Activity) -> dict[str, Any]:
             for name, lane in lanes.items()
         },
         "retries": dict(activity.retries),
+        "sending": [
+            {"kind": one.kind, "item": one.item, "count": one.count, "bytes": one.bytes, "done": one.done}
+            for one in activity.sending
+        ],
     }
 
 
@@ -91,7 +95,10 @@ def _activity(value: Mapping[str, Any] | None) -> Activity | None:
     volumes, attachments = (
         Lane(lane["in_flight"], lane["limit"], lane["waiting"]) for lane in (value["volumes"], value["attachments"])
     )
-    return Activity(volumes, attachments, dict(value["retries"]))
+    sending = tuple(
+        Sending(one["kind"], one["item"], one["count"], one["bytes"], one["done"]) for one in value.get("sending", ())
+    )
+    return Activity(volumes, attachments, dict(value["retries"]), sending)
 
 
 def from_json(value: Mapping[str, Any], position: Position | None = None) -> Snapshot:

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from growi_transfer.ledger.base import Role
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.protocol.machine import RUNNING
-from growi_transfer.protocol.progress import Activity, ActivityMeasured, Lane, Noted
+from growi_transfer.protocol.progress import SENDING_SHOWN, Activity, ActivityMeasured, Lane, Noted
 from growi_transfer.pusher.gate import Gate
+from growi_transfer.pusher.in_flight import InFlight
 
 _SECONDS = 0.5
 _RETRIES_SECONDS = 5.0
@@ -22,6 +23,7 @@ async def measure(
     volumes: Gate,
     attachments: Gate,
     retries: Mapping[str, int],
+    in_flight: InFlight,
     sleep: Callable[[float], Awaitable[None]],
 ) -> None:
     """Report the activity of one transfer while it runs; ends when it is cancelled. `retries` counts by error code."""
@@ -29,7 +31,7 @@ async def measure(
     quiet = 0.0
     while True:
         snapshot = board.snapshot(Role.PUSHER, transfer_id)
-        activity = Activity(_lane(volumes), _lane(attachments), dict(retries))
+        activity = Activity(_lane(volumes), _lane(attachments), dict(retries), in_flight.items()[:SENDING_SHOWN])
         if snapshot is not None and snapshot.position.state in RUNNING and snapshot.activity != activity:
             board.apply(Role.PUSHER, transfer_id, ActivityMeasured(activity))
         fresh = Counter(retries) - told

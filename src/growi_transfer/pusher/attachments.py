@@ -33,6 +33,7 @@ from growi_transfer.pusher.excluded_pages import ExcludedPages
 from growi_transfer.pusher.file_outcomes import STORED, Outcomes
 from growi_transfer.pusher.file_sender import FileSender
 from growi_transfer.pusher.gate import Gate
+from growi_transfer.pusher.in_flight import InFlight
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.removals import Removals
 from growi_transfer.pusher.retry import Retry
@@ -77,6 +78,7 @@ class AttachmentSender:
         sizes: Sizes,
         transfer_id: str,
         accepts: Callable[[str], bool],
+        in_flight: InFlight,
         exclude_paths: Sequence[str] = (),
     ) -> None:
         self._sources = SourceFiles(database, storage, ledger, transfer_id, ExcludedPages(database, exclude_paths))
@@ -99,6 +101,7 @@ class AttachmentSender:
             tuner=tuner,
             outcomes=self._outcomes,
             transfer_id=transfer_id,
+            in_flight=in_flight,
         )
 
     async def run(self, snapshot: Snapshot | None = None, changed: Iterable[bytes] | None = None) -> Look:

@@ -19,9 +19,11 @@ from growi_transfer.protocol.errors import (
     Unavailable,
     code_of,
 )
+from growi_transfer.protocol.progress import Sending
 from growi_transfer.protocol.wire import LARGE_FILE_BYTES, AttachmentFile
 from growi_transfer.pusher.adapt import Tuner
 from growi_transfer.pusher.file_outcomes import Outcomes
+from growi_transfer.pusher.in_flight import InFlight
 from growi_transfer.pusher.large_files import send_large
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.retry import Retry, is_away
@@ -63,6 +65,7 @@ class FileSender:
         tuner: Tuner,
         outcomes: Outcomes,
         transfer_id: str,
+        in_flight: InFlight,
     ) -> None:
         self._storage = storage
         self._peer = peer
@@ -72,6 +75,7 @@ class FileSender:
         self._tuner = tuner
         self._outcomes = outcomes
         self._transfer_id = transfer_id
+        self._in_flight = in_flight
 
     def is_large(self, size: int) -> bool:
         """Whether a file goes alone."""
@@ -122,8 +126,10 @@ class FileSender:
 
     async def _send(self, sources: list[Source], contents: list[bytes]) -> None:
         pieces, files = await asyncio.to_thread(_frames, sources, contents)
+        on_its_way = Sending("bundle", sources[0].row.path, len(sources), sum(map(len, contents)))
         try:
-            answer = await self._put(pieces, len(sources))
+            with self._in_flight.sending(on_its_way):
+                answer = await self._put(pieces, len(sources))
         except _BundleTooLarge:
             half = len(sources) // 2
             if half:
@@ -198,15 +204,21 @@ class FileSender:
         assert source.file is not None
         began = self._outcomes.counted.get(source.row.attachment_id, 0)
         try:
-            digest = await send_large(
-                self._peer,
-                self._storage,
-                self._transfer_id,
-                source.row.path,
-                source.file,
-                chunk=self._sizes.chunk,
-                on_durable=lambda offset: self._outcomes.count(source.row.attachment_id, offset),
-            )
+            with self._in_flight.sending(Sending("file", source.row.path, 1, source.file.size)) as durable:
+
+                def on_durable(offset: int) -> None:
+                    durable(offset)
+                    self._outcomes.count(source.row.attachment_id, offset)
+
+                digest = await send_large(
+                    self._peer,
+                    self._storage,
+                    self._transfer_id,
+                    source.row.path,
+                    source.file,
+                    chunk=self._sizes.chunk,
+                    on_durable=on_durable,
+                )
         except TransferError as error:
             self._failed(error)
             raise

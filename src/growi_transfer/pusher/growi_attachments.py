@@ -15,13 +15,14 @@ from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.mongo.client import DECODED, Database
 from growi_transfer.protocol.errors import FileNotFound, SizeMismatch, TransferError, code_of, is_retryable
-from growi_transfer.protocol.progress import Failure, FilesSkipped, FilesStored, ItemFailed, ItemRecovered
+from growi_transfer.protocol.progress import Failure, FilesSkipped, FilesStored, ItemFailed, ItemRecovered, Sending
 from growi_transfer.pusher.excluded_pages import EXCLUDED
 from growi_transfer.pusher.file_outcomes import MISSING_FILE
 from growi_transfer.pusher.gate import Gate
 from growi_transfer.pusher.growi_forms import attachment_form
 from growi_transfer.pusher.growi_listing import Listing
 from growi_transfer.pusher.growi_peer import GrowiPeer
+from growi_transfer.pusher.in_flight import InFlight
 from growi_transfer.pusher.retry import Retry
 from growi_transfer.pusher.source_files import Source, SourceFiles
 from growi_transfer.storage.base import Storage
@@ -46,6 +47,7 @@ class GrowiAttachments:
         sources: SourceFiles,
         transfer_id: str,
         accepts: Callable[[str], bool],
+        in_flight: InFlight,
     ) -> None:
         self._database = database
         self._storage = storage
@@ -57,6 +59,7 @@ class GrowiAttachments:
         self._sources = sources
         self._transfer_id = transfer_id
         self._accepts = accepts
+        self._in_flight = in_flight
 
     async def run(self, listing: Listing) -> int:
         """Send every file that the listing lacks; how many failed. Raises what concerns the whole transfer."""
@@ -108,7 +111,8 @@ class GrowiAttachments:
     async def _send(self, source: Source, document: dict[str, Any], raw: bytes) -> None:
         size = source.row.size
         form = attachment_form(lambda: self._content(source), size, document, document_text(raw))
-        await self._peer.attachment(form)
+        with self._in_flight.sending(Sending("file", source.row.path, 1, size)):
+            await self._peer.attachment(form)
 
     async def _content(self, source: Source) -> AsyncIterator[bytes]:
         async with aclosing(self._storage.open(source.row.path)) as chunks:

@@ -15,8 +15,9 @@ from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.mongo.ranges import RawRange
 from growi_transfer.protocol.documents import split
 from growi_transfer.protocol.errors import PeerRefused, TransferError
-from growi_transfer.protocol.progress import DocumentsStored
+from growi_transfer.protocol.progress import DocumentsStored, Sending
 from growi_transfer.pusher.adapt import Tuner
+from growi_transfer.pusher.in_flight import InFlight
 from growi_transfer.pusher.link import Link
 from growi_transfer.pusher.manifest import manifest_of
 from growi_transfer.pusher.outgoing import RangeRestart, RangeTooLarge, is_stored
@@ -41,6 +42,7 @@ class VolumeSender:
         link: Link,
         size: Size,
         tuner: Tuner,
+        in_flight: InFlight,
     ) -> None:
         self._id = transfer_id
         self._ledger = ledger
@@ -50,6 +52,7 @@ class VolumeSender:
         self._link = link
         self._size = size
         self._tuner = tuner
+        self._in_flight = in_flight
 
     async def __call__(self, row: CollectionRow, one: RangeRow, raw: RawRange, before: RangeRow) -> None:
         """Send a range and note that it is stored; `before` is what its row said. The documents in `raw` are used up.
@@ -82,7 +85,8 @@ class VolumeSender:
                 raise
 
         try:
-            answer = await self._retry(put)
+            with self._in_flight.sending(Sending("volume", row.name, one.documents, one.bytes)):
+                answer = await self._retry(put)
         except RangeTooLarge:
             raw.documents.extend(await asyncio.to_thread(_documents_of, pieces))
             raise

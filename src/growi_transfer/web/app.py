@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from growi_transfer.protocol.errors import TransferError
 from growi_transfer.web import (
     attachments_api,
+    details_api,
     events,
     growi_api,
     instance_api,
@@ -29,6 +30,7 @@ from growi_transfer.web import (
     transfers_api,
 )
 from growi_transfer.web.auth import Guard
+from growi_transfer.web.details_api import CollectionSums
 from growi_transfer.web.errors import on_http_exception, on_transfer_error
 from growi_transfer.web.live import Live
 from growi_transfer.web.refusals import Refusals
@@ -44,6 +46,7 @@ ROUTES: list[BaseRoute] = [
     *pusher_api.ROUTES,
     *events.ROUTES,
     *transfers_api.ROUTES,
+    *details_api.ROUTES,
     *logs_api.ROUTES,
     *instance_api.ROUTES,
     *receipts_api.ROUTES,
@@ -80,7 +83,7 @@ class App:
             await asyncio.to_thread(clear_spool, services.data_dir)
             guard = Guard(services)
             async with self._live.run(services, guard):
-                yield {"services": services, "guard": guard, "stopping": self._stopping}
+                yield {"services": services, "guard": guard, "stopping": self._stopping, "sums": CollectionSums()}
 
     async def release_watchers(self) -> None:
         """End all event streams and Socket.IO connections, which otherwise never end by themselves.

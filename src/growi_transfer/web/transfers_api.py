@@ -12,8 +12,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from growi_transfer.ledger.base import Role
-from growi_transfer.protocol.errors import StateConflict
+from growi_transfer.ledger.base import Role, TransferRow
+from growi_transfer.protocol.errors import InvalidRequest, StateConflict
+from growi_transfer.protocol.machine import State
 from growi_transfer.web import receiver_api
 from growi_transfer.web.auth import epoch_of, guard_of, presents_key, services_of
 from growi_transfer.web.present import row_of, shape_of
@@ -27,7 +28,7 @@ from growi_transfer.web.requests import (
     transfer_id_of,
     whole_number,
 )
-from growi_transfer.web.services import PusherService, ReceiverService
+from growi_transfer.web.services import PusherService, ReceiverService, Services
 
 _LISTED = 100
 _LISTED_LIMIT = 1000
@@ -45,9 +46,23 @@ async def list_transfers(request: Request) -> Response:
     role = role_of(request)
     limit = whole_number(request, "limit", _LISTED, _LISTED_LIMIT)
     skip = whole_number(request, "skip", 0, _SKIPPED_LIMIT, least=0)
-    rows = await services.ledger.list_transfers(role, limit, skip)
-    total = await services.ledger.count_transfers(role)
-    return JSONResponse({"transfers": [shape_of(services, row) for row in rows], "total": total})
+    states = _states_of(request)
+    rows = await services.ledger.list_transfers(role, limit, skip, states=states)
+    total = await services.ledger.count_transfers(role, states=states)
+    return JSONResponse({"transfers": [_listed(services, row) for row in rows], "total": total})
+
+
+def _listed(services: Services, row: TransferRow) -> dict[str, Any]:
+    return {**shape_of(services, row), "destination": row.setup.get("destination"), "preset": row.setup.get("preset")}
+
+
+def _states_of(request: Request) -> tuple[State, ...]:
+    """The states that a query asks for, with commas between them. Raises InvalidRequest."""
+    names = [name for name in request.query_params.get("state", "").split(",") if name]
+    try:
+        return tuple(State(name) for name in names)
+    except ValueError:
+        raise InvalidRequest(f"state takes some of {', '.join(State)}.", field="state") from None
 
 
 async def get_transfer(request: Request) -> Response:

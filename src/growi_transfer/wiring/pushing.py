@@ -31,6 +31,7 @@ from growi_transfer.pusher.growi_attachments import GrowiAttachments
 from growi_transfer.pusher.growi_export import GrowiExporter
 from growi_transfer.pusher.growi_peer import GrowiPeer
 from growi_transfer.pusher.growi_push import GrowiPush, GrowiSetUp
+from growi_transfer.pusher.in_flight import InFlight
 from growi_transfer.pusher.job import PushJob, Run, setup_of
 from growi_transfer.pusher.link import Link
 from growi_transfer.pusher.options import accepts_file, options_of
@@ -128,15 +129,18 @@ async def _push_job(
     sizes = sizes_for(row.facts.get("limits", {}))
     bandwidth = BandwidthLimiter(options.bandwidth)
     retry, source = _retries(parts.board, transfer_id, options.patience)
+    in_flight = InFlight()
     async with peer_for(key or "", epoch, bandwidth) as peer:
         push: Run
         if row.setup.get("dialect") == "growi":
-            push = await _growi_push(parts, life, peer, row, retry, attachments)
+            push = await _growi_push(parts, life, peer, row, retry, attachments, in_flight)
         else:
             await _overtake(parts.ledger, peer, transfer_id, epoch)
-            push = _native_push(parts, life, peer, row, retry, source, volumes, attachments, bandwidth, tuners, sizes)
+            push = _native_push(
+                parts, life, peer, row, retry, source, volumes, attachments, bandwidth, tuners, sizes, in_flight
+            )
         measuring = asyncio.ensure_future(
-            measure(parts.board, transfer_id, volumes, attachments, retry.by_kind, asyncio.sleep)
+            measure(parts.board, transfer_id, volumes, attachments, retry.by_kind, in_flight, asyncio.sleep)
         )
         try:
             yield PushJob(push, *tuners, bandwidth, source=source, look=lambda: life.get(transfer_id))
@@ -157,6 +161,7 @@ def _native_push(
     bandwidth: BandwidthLimiter,
     tuners: tuple[Tuner, Tuner],
     sizes: Sizes,
+    in_flight: InFlight,
 ) -> Push:
     options, setup, transfer_id = options_of(row), setup_of(row), row.id
     send = VolumeSender(
@@ -168,6 +173,7 @@ def _native_push(
         link=Link(options.deflate, lambda: volumes.in_flight, lambda: bandwidth.rate),
         size=sizes.volume,
         tuner=tuners[0],
+        in_flight=in_flight,
     )
     outgoing = Outgoing(ledger=parts.ledger, transfer_id=transfer_id, gate=volumes, send=send, size=sizes.volume)
     return Push(
@@ -203,6 +209,7 @@ def _native_push(
             sizes=sizes,
             transfer_id=transfer_id,
             accepts=lambda code: accepts_file(options, code),
+            in_flight=in_flight,
             exclude_paths=setup.excluded_paths,
         ),
         totals=Totals(**row.facts.get("totals", {})),
@@ -213,7 +220,7 @@ def _native_push(
 
 
 async def _growi_push(
-    parts: Parts, life: Life, peer: Peer, row: TransferRow, retry: Retry, attachments: Gate
+    parts: Parts, life: Life, peer: Peer, row: TransferRow, retry: Retry, attachments: Gate, in_flight: InFlight
 ) -> GrowiPush:
     """To an unmodified GROWI."""
     options, setup = options_of(row), setup_of(row)
@@ -248,6 +255,7 @@ async def _growi_push(
             ),
             transfer_id=row.id,
             accepts=lambda code: accepts_file(options, code),
+            in_flight=in_flight,
         ),
         spool=parts.settings.data_dir / "spool",
     )

@@ -30,6 +30,7 @@ from growi_transfer.protocol.progress import (
     ProgressEvent,
     RateMeasured,
     Recounted,
+    Sending,
     Snapshot,
     WarningRaised,
     apply,
@@ -241,7 +242,9 @@ def test_the_shape_is_the_public_one() -> None:
     }
 
 
-ACTIVITY = Activity(Lane(2, 3, 1), Lane(4, 4), {"peer_unavailable": 7})
+ACTIVITY = Activity(
+    Lane(2, 3, 1), Lane(4, 4), {"peer_unavailable": 7}, (Sending("file", "attachment/a.mp4", 1, 900, 300),)
+)
 
 
 def test_what_the_sender_is_at_is_part_of_the_shape() -> None:
@@ -251,6 +254,7 @@ def test_what_the_sender_is_at_is_part_of_the_shape() -> None:
         "volumes": {"in_flight": 2, "limit": 3, "waiting": 1},
         "attachments": {"in_flight": 4, "limit": 4, "waiting": 0},
         "retries": {"peer_unavailable": 7},
+        "sending": [{"kind": "file", "item": "attachment/a.mp4", "count": 1, "bytes": 900, "done": 300}],
     }
     assert from_json(shape) == snapshot
 
