@@ -60,8 +60,11 @@ class PlanBench:
             self._fill(pair, transfer_id)
             self._say("The documents of the attachments are brought over ...")
             _verify(pair, transfer_id)
-            for instance in (pair.source, pair.destination):
-                instance.server.forget_peak()
+            # A process of its own, as of somebody who retries: what bringing the documents over took is not the plan's.
+            pair.source.server.stop()
+            pair.source.server.launch()
+            pair.source.server.wait()
+            pair.destination.server.forget_peak()
             timeline = _verify(pair, transfer_id)
             seconds = _facts(pair, transfer_id)["seconds"]
             peaks = {"pusher": pair.source.server.peak_rss_mib(), "receiver": pair.destination.server.peak_rss_mib()}
