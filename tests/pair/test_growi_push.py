@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,18 @@ import pytest
 from tests.pair.instances import Pair, open_pair
 
 from growi_transfer.ledger.base import ItemState, Role
-from growi_transfer.protocol.errors import Blocked, GrowiImportFailed, Incompatible, StorageNotWritable, UploadFailed
+from growi_transfer.protocol.errors import (
+    Blocked,
+    GrowiImportFailed,
+    Incompatible,
+    RateLimited,
+    StorageNotWritable,
+    UploadFailed,
+)
 from growi_transfer.protocol.machine import State
+from growi_transfer.pusher.adapt import GROWI_MOST, MOST, Tuner
 from growi_transfer.pusher.options import PushOptions
+from growi_transfer.wiring import pushing
 
 
 @pytest.fixture
@@ -107,6 +117,46 @@ async def test_files_go_several_at_a_time(pair: Pair, monkeypatch: pytest.Monkey
     row = await pair.push(attachments=4)
     assert row.position.state is State.COMPLETED, row.facts.get("error")
     assert most == 4
+
+
+async def test_the_number_in_flight_adapts_and_few_are_asked_of_a_growi(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        pair.source.add_attachment(bytes([number]) * 100)
+    pair.source.add_attachment(b"x" * (2 << 20))
+    told: Counter[str] = Counter()
+    most: set[int] = set()
+
+    class Told(Tuner):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            most.add(self._most)
+
+        def succeeded(self, moved: int) -> None:
+            told["succeeded"] += 1
+            super().succeeded(moved)
+
+        def failed(self) -> None:
+            told["failed"] += 1
+            super().failed()
+
+    refusals = iter([RateLimited("Too Many Requests", retry_after=0)] * 3)
+    original = side(pair).put_attachment
+
+    async def put(*arguments: Any) -> None:
+        refusal = next(refusals, None)
+        if refusal is not None:
+            raise refusal
+        await original(*arguments)
+
+    monkeypatch.setattr(pushing, "Tuner", Told)
+    monkeypatch.setattr(side(pair), "put_attachment", put)
+    row = await pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    assert told == {"succeeded": 13, "failed": 3}
+    assert most == {MOST, GROWI_MOST}
+    assert pair.destination.files() == pair.source.files()
 
 
 async def test_a_file_that_fails_is_told_and_can_be_tried_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from tests.pair.instances import Pair, open_pair
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.errors import DatabaseUnavailable
 from growi_transfer.receiver import rules
-from growi_transfer.web import growi_api
+from growi_transfer.web import form_file, growi_api
 
 SAMPLE = os.environ.get("GROWI_TRANSFER_SAMPLE_WIKI", "")
 VERSION = "7.3.0-RC.0"
@@ -292,19 +292,23 @@ async def test_a_file_that_was_cut_off_is_rolled_back_all_the_same(growi: Growi,
     assert growi.pair.destination.files() == before
 
 
+@pytest.mark.parametrize("spooled", [False, True])
 async def test_the_same_file_twice_at_once_keeps_what_stood_there(
-    growi: Growi, monkeypatch: pytest.MonkeyPatch
+    growi: Growi, monkeypatch: pytest.MonkeyPatch, spooled: bool
 ) -> None:
+    if spooled:
+        monkeypatch.setattr(form_file, "SMALL", 0)
     side = growi.pair.to_destination.growi
     assert side is not None
     real, at_work, most = side._files._store, 0, 0
 
-    async def store(*arguments: Any) -> None:
+    async def store(*arguments: Any) -> Any:
         nonlocal at_work, most
         at_work += 1
         most = max(most, at_work)
-        await real(*arguments)
+        errors = await real(*arguments)
         at_work -= 1
+        return errors
 
     monkeypatch.setattr(side._files, "_store", store)
     document = growi.pair.destination.add_attachment(b"former file")
@@ -318,6 +322,48 @@ async def test_the_same_file_twice_at_once_keeps_what_stood_there(
     assert receiver is not None
     await receiver.rollback(answer["transferId"], epoch=None)
     assert growi.pair.destination.files() == before
+
+
+async def test_files_that_come_at_the_same_time_are_stored_together(
+    growi: Growi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side: Any = growi.pair.to_destination.growi
+    documents = [growi.pair.destination.add_attachment(b"") for _ in range(6)]
+    for number, document in enumerate(documents):
+        change = {"$set": {"fileSize": 3 if number < 5 else 4}}
+        growi.pair.destination.database["attachments"].update_one({"_id": document["_id"]}, change)
+    await growi.push({"tags": []})
+    real, groups, go_on = side._files.put, [], asyncio.Event()
+
+    async def put(transfer_id: str | None, arrivals: Any) -> Any:
+        groups.append(len(arrivals))
+        await go_on.wait()
+        return await real(transfer_id, arrivals)
+
+    monkeypatch.setattr(side._files, "put", put)
+    sending = [
+        asyncio.create_task(growi.attach({"fileName": document["fileName"], "fileSize": 3}, b"new"))
+        for document in documents
+    ]
+    async with asyncio.timeout(30):
+        while sum(groups) + len(side._small._waiting) < 6:
+            await asyncio.sleep(0.01)
+    go_on.set()
+    results = [status for status, _ in await asyncio.gather(*sending)]
+    assert len(groups) == 2
+    assert results == [200] * 5 + [404], "what one lacks is no fault of the others"
+    assert sorted(growi.pair.destination.files().values()) == [b""] + [b"new"] * 5
+
+
+async def test_a_file_over_the_limit_is_refused_before_it_is_spooled(
+    growi: Growi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side: Any = growi.pair.to_destination.growi
+    monkeypatch.setattr(side._files, "max_file_size", 10)
+    document = growi.pair.destination.add_attachment(b"twelve bytes")
+    status, answer = await growi.attach({"fileName": document["fileName"], "fileSize": 12}, b"TWELVE BYTES")
+    assert (status, answer["errors"][0]["code"]) == (413, "body_too_large")
+    assert list(growi.pair.destination.files().values()) == [b"twelve bytes"]
 
 
 @pytest.mark.parametrize("end", ["rollback", "purge"])
@@ -344,10 +390,10 @@ async def test_a_rollback_waits_for_a_file_that_is_just_coming(growi: Growi, mon
     assert server.growi is not None
     real, began, go_on = server.growi._files._store, asyncio.Event(), asyncio.Event()
 
-    async def store(*arguments: Any) -> None:
+    async def store(*arguments: Any) -> Any:
         began.set()
         await go_on.wait()
-        await real(*arguments)
+        return await real(*arguments)
 
     monkeypatch.setattr(server.growi._files, "_store", store)
     described = {"fileName": document["fileName"], "fileSize": 11}

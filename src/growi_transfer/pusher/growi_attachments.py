@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -13,9 +13,11 @@ import bson
 from growi_transfer.archive.growi_json import document_text
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
+from growi_transfer.ledger.grouped import FileBatch
 from growi_transfer.mongo.client import DECODED, Database
 from growi_transfer.protocol.errors import FileNotFound, SizeMismatch, TransferError, code_of, is_retryable
 from growi_transfer.protocol.progress import Failure, FilesSkipped, FilesStored, ItemFailed, ItemRecovered, Sending
+from growi_transfer.pusher.adapt import Tuner
 from growi_transfer.pusher.excluded_pages import EXCLUDED
 from growi_transfer.pusher.file_outcomes import MISSING_FILE
 from growi_transfer.pusher.gate import Gate
@@ -23,12 +25,18 @@ from growi_transfer.pusher.growi_forms import attachment_form
 from growi_transfer.pusher.growi_listing import Listing
 from growi_transfer.pusher.growi_peer import GrowiPeer
 from growi_transfer.pusher.in_flight import InFlight
-from growi_transfer.pusher.retry import Retry
+from growi_transfer.pusher.retry import Retry, is_away
 from growi_transfer.pusher.source_files import Source, SourceFiles
 from growi_transfer.storage.base import Storage
 
 _WHOLE_TRANSFER = ("invalid_transfer_key", "peer_unavailable", "forbidden")
 """Errors that every other file would meet too."""
+_SMALL = 1 << 20
+"""Bytes of a file that is read whole, together with others."""
+_READ_FILES, _READ_BYTES = 64, 4 << 20
+"""What is read in one go."""
+_FORM_WEIGHT = 64 << 10
+"""What one more form costs beside its bytes, in bytes: so that rates can be compared."""
 
 
 class GrowiAttachments:
@@ -44,6 +52,7 @@ class GrowiAttachments:
         peer: GrowiPeer,
         retry: Retry,
         gate: Gate,
+        tuner: Tuner,
         sources: SourceFiles,
         transfer_id: str,
         accepts: Callable[[str], bool],
@@ -52,10 +61,12 @@ class GrowiAttachments:
         self._database = database
         self._storage = storage
         self._ledger = ledger
+        self._rows = FileBatch(ledger)
         self._board = board
         self._peer = peer
         self._retry = retry
         self._gate = gate
+        self._tuner = tuner
         self._sources = sources
         self._transfer_id = transfer_id
         self._accepts = accepts
@@ -65,16 +76,17 @@ class GrowiAttachments:
         """Send every file that the listing lacks; how many failed. Raises what concerns the whole transfer."""
         failed = 0
 
-        async def send(source: Source, document: dict[str, Any], raw: bytes) -> None:
+        async def send(source: Source, content: bytes | None, document: dict[str, Any], raw: bytes) -> None:
             nonlocal failed
             try:
-                await self._retry(lambda: self._send(source, document, raw))
+                await self._retry(lambda: self._send(source, content, document, raw))
             except TransferError as error:
                 if code_of(error) in _WHOLE_TRANSFER:
                     raise
                 failed += await self._fail(source, error)
             else:
-                await self._stored([source.row])
+                await self._rows.put(_as_stored(source.row))
+                self._count_stored([source.row])
             finally:
                 self._gate.release()
 
@@ -90,12 +102,11 @@ class GrowiAttachments:
                 known = {source.row.attachment_id for source in there}
                 missing = [source for source in good if source.row.attachment_id not in known]
                 documents = await self._documents(missing)
-                for source in missing:
-                    found = documents.get(source.row.attachment_id)
-                    if found is None:
-                        continue  # the source removed it meanwhile
-                    await self._gate.acquire()
-                    group.create_task(send(source, *found))
+                # One that has no document by now was removed meanwhile.
+                for part in _parts([source for source in missing if source.row.attachment_id in documents]):
+                    for source, content in zip(part, await self._read(part), strict=True):
+                        await self._gate.acquire()
+                        group.create_task(send(source, content, *documents[source.row.attachment_id]))
         return failed
 
     async def _documents(self, sources: Sequence[Source]) -> dict[str, tuple[dict[str, Any], bytes]]:
@@ -108,11 +119,29 @@ class GrowiAttachments:
                     found[str(document["_id"])] = (document, raw)
         return found
 
-    async def _send(self, source: Source, document: dict[str, Any], raw: bytes) -> None:
+    async def _read(self, sources: Sequence[Source]) -> list[bytes | None]:
+        """The contents of small files. None for one that is read while it is sent, whatever the reason."""
+        small = [source.row.path for source in sources if source.row.size <= _SMALL]
+        read = dict(zip(small, await self._storage.read_many(small, _SMALL), strict=True)) if small else {}
+        contents = [read.get(source.row.path) for source in sources]
+        return [
+            content if isinstance(content, bytes) and len(content) == source.row.size else None
+            for source, content in zip(sources, contents, strict=True)
+        ]
+
+    async def _send(self, source: Source, content: bytes | None, document: dict[str, Any], raw: bytes) -> None:
         size = source.row.size
-        form = attachment_form(lambda: self._content(source), size, document, document_text(raw))
-        with self._in_flight.sending(Sending("file", source.row.path, 1, size)):
-            await self._peer.attachment(form)
+        form = attachment_form(
+            (lambda: self._content(source)) if content is None else content, size, document, document_text(raw)
+        )
+        try:
+            with self._in_flight.sending(Sending("file", source.row.path, 1, size)):
+                await self._peer.attachment(form)
+        except TransferError as error:
+            if is_away(error):
+                self._tuner.failed()
+            raise
+        self._tuner.succeeded(size + _FORM_WEIGHT)
 
     async def _content(self, source: Source) -> AsyncIterator[bytes]:
         async with aclosing(self._storage.open(source.row.path)) as chunks:
@@ -120,12 +149,14 @@ class GrowiAttachments:
                 yield chunk
 
     async def _stored(self, rows: Sequence[FileRow]) -> None:
-        if not rows:
-            return
+        if rows:
+            await self._ledger.put_files([_as_stored(row) for row in rows])
+            self._count_stored(rows)
+
+    def _count_stored(self, rows: Sequence[FileRow]) -> None:
         for row in rows:
             if row.state is ItemState.FAILED:
                 self._board.apply(Role.PUSHER, self._transfer_id, ItemRecovered(row.path, "file"))
-        await self._ledger.put_files([replace(row, state=ItemState.STORED, reason="") for row in rows])
         size = sum(row.size for row in rows)
         self._board.apply(Role.PUSHER, self._transfer_id, FilesStored(len(rows), size, size))
 
@@ -166,3 +197,22 @@ class GrowiAttachments:
 
 def _name(source: Source) -> str:
     return source.file.file_name if source.file is not None else ""
+
+
+def _as_stored(row: FileRow) -> FileRow:
+    return replace(row, state=ItemState.STORED, reason="")
+
+
+def _parts(sources: Sequence[Source]) -> Iterator[list[Source]]:
+    """As many as are read in one go."""
+    part: list[Source] = []
+    size = 0
+    for source in sources:
+        held = source.row.size if source.row.size <= _SMALL else 0
+        if part and (len(part) == _READ_FILES or size + held > _READ_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(source)
+        size += held
+    if part:
+        yield part

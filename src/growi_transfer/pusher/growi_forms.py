@@ -14,6 +14,8 @@ from typing import Any
 import orjson
 
 Chunks = Callable[[], AsyncIterator[bytes]]
+Content = Chunks | bytes
+"""What is read anew each time, or is in memory."""
 ARCHIVE_FIELD = "transferDataZipFile"
 
 
@@ -25,10 +27,13 @@ class FileForm:
     length: int
     _head: bytes
     _tail: bytes
-    _content: Chunks
+    _content: Content
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body."""
+        if isinstance(self._content, bytes):
+            yield b"".join((self._head, self._content, self._tail))
+            return
         yield self._head
         async for chunk in self._content():
             yield chunk
@@ -55,7 +60,7 @@ def archive_form(
     return _form(content, size, (ARCHIVE_FIELD, file_name, "application/zip"), fields)
 
 
-def attachment_form(content: Chunks, size: int, document: Mapping[str, Any], text: bytes) -> FileForm:
+def attachment_form(content: Content, size: int, document: Mapping[str, Any], text: bytes) -> FileForm:
     """`POST /attachment`: one file and its document; `text` is the JSON of `document`.
 
     The document goes with the virtual fields that GROWI's model adds to it.
@@ -71,7 +76,7 @@ def attachment_form(content: Chunks, size: int, document: Mapping[str, Any], tex
     return _form(content, size, ("content", str(document["fileName"]), kind), {"attachmentMetadata": metadata.decode()})
 
 
-def _form(content: Chunks, size: int, file: tuple[str, str, str], fields: Mapping[str, str]) -> FileForm:
+def _form(content: Content, size: int, file: tuple[str, str, str], fields: Mapping[str, str]) -> FileForm:
     boundary = "-" * 26 + secrets.token_hex(12)
     name, file_name, kind = file
     head = (

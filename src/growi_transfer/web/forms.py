@@ -1,13 +1,12 @@
 """Multipart forms as GROWI's pusher sends them: one file of any size, and some short fields, in any order.
 
-The file goes to the spool folder as it comes, so a form of any size needs little memory. It is gone when the block
-ends.
+A small file stays in memory, a larger one goes to the spool folder as it comes, so a form of any size needs little
+memory. It is gone when the block ends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,26 +19,20 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from growi_transfer.protocol.errors import ArchiveTooLarge, BodyTooLarge, FormInvalid
-from growi_transfer.web.uploads import (
-    announced_length,
-    check_space,
-    new_spool_file,
-    spool_folder,
-    streamed,
-    write_spool,
-)
+from growi_transfer.web.form_file import SMALL, FormFile, Memory
+from growi_transfer.web.uploads import announced_length, check_space, spool_folder, streamed
 
 FIELDS_LIMIT = 8 << 20
 """Bytes of all fields together."""
 _PARTS = 100
 _HEADER_BYTES = 16 << 10
 _BUFFER = 1 << 20
-_CHECK_SPACE_EVERY = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class FormFile:
-    path: Path
+class ReceivedFile:
+    content: bytes | Path
+    """In memory, or where it is."""
     name: str
     """As the sender calls it; never used as a path."""
     content_type: str
@@ -49,42 +42,50 @@ class FormFile:
 @dataclass(slots=True)
 class Form:
     fields: dict[str, str] = field(default_factory=dict)
-    file: FormFile | None = None
+    file: ReceivedFile | None = None
 
 
 @asynccontextmanager
-async def form(request: Request, data_dir: Path, *, file_field: str, limit: int, spare: int) -> AsyncIterator[Form]:
+async def form(
+    request: Request,
+    data_dir: Path,
+    *,
+    file_field: str,
+    limit: int,
+    spare: int,
+    memory: Memory | None = None,
+    file_limit: int | None = None,
+) -> AsyncIterator[Form]:
     """The form of a request. Files in other fields than `file_field` are refused.
 
-    `limit`: bytes of the whole body; `spare`: what is left free on the disk. Raises FormInvalid, ArchiveTooLarge,
-    BodyTooLarge, BodyCut, InsufficientSpace.
+    `limit`: bytes of the whole body, `file_limit`: of the file; `spare`: what is left free on the disk. `memory`: where
+    a small file may stay; None has every file spooled. Raises FormInvalid, ArchiveTooLarge, BodyTooLarge, BodyCut,
+    InsufficientSpace.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary:
         raise FormInvalid("The body is not a multipart form.")
-    folder = spool_folder(data_dir)
+    announced = announced_length(request) or 0
+    if file_limit is not None and announced > file_limit + FIELDS_LIMIT + _PARTS * _HEADER_BYTES:
+        raise BodyTooLarge(f"The file is larger than MAX_FILE_SIZE ({file_limit} bytes).", limit=file_limit)
     async with streamed(request, limit, buffer=_BUFFER, too_large=ArchiveTooLarge) as chunks:
-        check_space(folder, (announced_length(request) or 0) + spare)
-        file, path = await asyncio.to_thread(new_spool_file, folder)
+        if memory is None or announced > SMALL:
+            check_space(spool_folder(data_dir), announced + spare)
+        file = FormFile(data_dir, memory=memory, spare=spare, limit=file_limit)
         try:
-            with file:
-                reader = _Reader(boundary, file_field, file)
-                checked = 0
-                async for chunk in chunks:
-                    await asyncio.to_thread(reader.feed, chunk)
-                    if reader.size - checked >= _CHECK_SPACE_EVERY:
-                        checked = reader.size
-                        check_space(folder, spare)
-                yield reader.finish(path)
+            reader = _Reader(boundary, file_field, file)
+            async for chunk in chunks:
+                await asyncio.to_thread(reader.feed, chunk)
+            yield reader.finish()
         finally:
-            path.unlink(missing_ok=True)
+            file.close()
 
 
 class _Reader:
     """Takes a body in pieces of any size; in a thread, one at a time."""
 
-    def __init__(self, boundary: bytes, file_field: str, file: io.FileIO) -> None:
+    def __init__(self, boundary: bytes, file_field: str, file: FormFile) -> None:
         self._file_field = file_field
         self._file = file
         self._form = Form()
@@ -98,8 +99,6 @@ class _Reader:
         self._described: tuple[str, str] | None = None
         self._field_bytes = 0
         self._ended = False
-        self.size = 0
-        """Bytes of the file so far."""
         callbacks: Any = {
             "on_part_begin": self._part_begin,
             "on_header_begin": self._header_begin,
@@ -122,11 +121,11 @@ class _Reader:
         except (FormParserError, ValueError):
             raise FormInvalid("The body is not a well-formed multipart form.") from None
 
-    def finish(self, path: Path) -> Form:
+    def finish(self) -> Form:
         if not self._ended:
             raise FormInvalid("The form ends in the middle.")
         if self._described is not None:
-            self._form.file = FormFile(path, *self._described, self.size)
+            self._form.file = ReceivedFile(self._file.content(), *self._described, self._file.size)
         return self._form
 
     def _part_begin(self) -> None:
@@ -172,8 +171,7 @@ class _Reader:
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._value is None:
-            write_spool(self._file, memoryview(data)[start:end])
-            self.size += end - start
+            self._file.write(memoryview(data)[start:end])
             return
         self._field_bytes += end - start
         if self._field_bytes > FIELDS_LIMIT:

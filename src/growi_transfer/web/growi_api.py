@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -41,7 +42,7 @@ async def import_archive(request: Request) -> Response:
             file = received.file
             if file is not None and not file.name.endswith(".zip"):
                 raise TransferDataInvalid()
-            path = file.path if file is not None else None
+            path = file.content if file is not None and isinstance(file.content, Path) else None
             answer = await guard.growi().import_archive(row.id, received.fields, path)
     except FormInvalid as error:
         raise GrowiParseFailed() from error
@@ -61,10 +62,12 @@ async def attachment(request: Request) -> Response:
             file_field=_CONTENT,
             limit=limits.archive_bytes,
             spare=limits.spare_bytes,
+            memory=services.form_memory,
+            file_limit=guard.growi().max_file_size,
         ) as received:
             file = received.file
-            path, size = (file.path, file.size) if file is not None else (None, 0)
-            await guard.growi().put_attachment(row.id, received.fields, path, size)
+            content, size = (file.content, file.size) if file is not None else (None, 0)
+            await guard.growi().put_attachment(row.id, received.fields, content, size)
     except FormInvalid as error:
         raise GrowiParseFailed("Failed to parse body.") from error
     return JSONResponse({"message": _STORED})

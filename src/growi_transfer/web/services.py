@@ -19,6 +19,10 @@ from growi_transfer.protocol.receipt import CounterSignature
 from growi_transfer.protocol.wire import AttachmentFile, Claim, PlanPage, PutTransfer, Verify
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.storage.base import StoredFile
+from growi_transfer.web.form_file import Memory
+
+_FORMS = 32 << 20
+"""Bytes that small files of all forms together may hold in memory."""
 
 
 class IssuedKey(Protocol):
@@ -125,10 +129,16 @@ class ReceiverService(Protocol):
 class GrowiService(Protocol):
     """The receiving role for an unmodified GROWI."""
 
+    @property
+    def max_file_size(self) -> int | None:
+        """Bytes one attachment may have; None for no limit."""
+
     async def import_archive(self, key_id: str, fields: Mapping[str, str], archive: Path | None) -> dict[str, Any]:
         """What is told in the answer, besides its message."""
 
-    async def put_attachment(self, key_id: str, fields: Mapping[str, str], content: Path | None, size: int) -> None: ...
+    async def put_attachment(
+        self, key_id: str, fields: Mapping[str, str], content: bytes | Path | None, size: int
+    ) -> None: ...
 
 
 class PusherService(Protocol):
@@ -231,6 +241,8 @@ class Services:
     recheck: RecheckService | None = None
     retention: timedelta = timedelta(days=7)
     """How long what a commit replaced is kept."""
+    form_memory: Memory = field(default_factory=lambda: Memory(_FORMS))
+    """For the files of forms that come right now."""
 
     def __post_init__(self) -> None:
         if not self.admin_token or not self.session_secrets:

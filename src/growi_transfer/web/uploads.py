@@ -77,9 +77,16 @@ class BodyStream:
     """
 
     def __init__(
-        self, receive: Receive, *, limit: int, buffer: int = BUFFER, too_large: type[TooLarge] = BodyTooLarge
+        self,
+        receive: Receive,
+        *,
+        limit: int,
+        buffer: int = BUFFER,
+        too_large: type[TooLarge] = BodyTooLarge,
+        announced: int | None = None,
     ) -> None:
         self._receive = receive
+        self._announced = announced
         self._limit = limit
         self._buffer = buffer
         self._too_large = too_large
@@ -106,7 +113,10 @@ class BodyStream:
 
     async def _fill(self) -> bytes:
         """The next buffer; empty at the end."""
-        buffer, held = _sized(self._buffer), 0
+        if not self._more and not self._rest:
+            return b""
+        left = self._buffer if self._announced is None else self._announced - self._size + len(self._rest)
+        buffer, held = _sized(max(0, min(left, self._buffer))), 0
         while True:
             part = self._rest[: self._buffer - held]
             held += buffer.write(part)
@@ -142,7 +152,7 @@ async def streamed(
     announced = announced_length(request)
     if announced is not None and announced > limit:
         raise _too_large(too_large, limit, announced)
-    stream = BodyStream(request.receive, limit=limit, buffer=buffer, too_large=too_large)
+    stream = BodyStream(request.receive, limit=limit, buffer=buffer, too_large=too_large, announced=announced)
     try:
         yield stream
     finally:

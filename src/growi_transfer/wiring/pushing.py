@@ -19,7 +19,7 @@ from growi_transfer.protocol.errors import TransferError
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.protocol.wire import RANGE_BYTES
 from growi_transfer.pusher.activity import measure
-from growi_transfer.pusher.adapt import ATTACHMENTS, VOLUMES, VOLUMES_BUDGET, Tuner
+from growi_transfer.pusher.adapt import ATTACHMENTS, GROWI_MOST, MOST, VOLUMES, VOLUMES_BUDGET, Tuner
 from growi_transfer.pusher.address import AllowedDestinations
 from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.bandwidth import BandwidthLimiter
@@ -125,15 +125,17 @@ async def _push_job(
     options = options_of(row)
     key = parts.files.key(transfer_id)
     volumes, attachments = Gate(1, VOLUMES_BUDGET), Gate(1)
-    tuners = Tuner(volumes, VOLUMES, options.volumes), Tuner(attachments, ATTACHMENTS, options.attachments)
+    to_growi = row.setup.get("dialect") == "growi"
+    most = GROWI_MOST if to_growi else MOST
+    tuners = Tuner(volumes, VOLUMES, options.volumes), Tuner(attachments, ATTACHMENTS, options.attachments, most=most)
     sizes = sizes_for(row.facts.get("limits", {}))
     bandwidth = BandwidthLimiter(options.bandwidth)
     retry, source = _retries(parts.board, transfer_id, options.patience)
     in_flight = InFlight()
     async with peer_for(key or "", epoch, bandwidth) as peer:
         push: Run
-        if row.setup.get("dialect") == "growi":
-            push = await _growi_push(parts, life, peer, row, retry, attachments, in_flight)
+        if to_growi:
+            push = await _growi_push(parts, life, peer, row, retry, attachments, tuners[1], in_flight)
         else:
             await _overtake(parts.ledger, peer, transfer_id, epoch)
             push = _native_push(
@@ -220,7 +222,14 @@ def _native_push(
 
 
 async def _growi_push(
-    parts: Parts, life: Life, peer: Peer, row: TransferRow, retry: Retry, attachments: Gate, in_flight: InFlight
+    parts: Parts,
+    life: Life,
+    peer: Peer,
+    row: TransferRow,
+    retry: Retry,
+    attachments: Gate,
+    tuner: Tuner,
+    in_flight: InFlight,
 ) -> GrowiPush:
     """To an unmodified GROWI."""
     options, setup = options_of(row), setup_of(row)
@@ -246,6 +255,7 @@ async def _growi_push(
             peer=growi,
             retry=retry,
             gate=attachments,
+            tuner=tuner,
             sources=SourceFiles(
                 parts.database,
                 parts.storage,

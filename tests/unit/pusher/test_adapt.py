@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from growi_transfer.pusher.adapt import Climb, Tuner
+from growi_transfer.pusher.adapt import MOST, Climb, Tuner
 from growi_transfer.pusher.gate import Gate
 
 steps = st.lists(st.one_of(st.none(), st.floats(0, 1e9)), max_size=200)
@@ -53,10 +53,10 @@ def test_errors_halve_it() -> None:
 class Line:
     """A gate, a tuner and a clock; `send` is one round of requests that all wait their turn."""
 
-    def __init__(self, fixed: int | None = None) -> None:
+    def __init__(self, fixed: int | None = None, most: int = MOST) -> None:
         self.now = 0.0
         self.gate = Gate(1)
-        self.tuner = Tuner(self.gate, 3, fixed, clock=lambda: self.now)
+        self.tuner = Tuner(self.gate, 3, fixed, most=most, clock=lambda: self.now)
 
     async def send(self, requests: int, best: int = 100, waiting: bool = True) -> None:
         for _ in range(requests):
@@ -71,6 +71,17 @@ async def test_a_tuner_moves_the_gate_to_where_it_is_fastest() -> None:
     assert line.gate.limit == 3
     await line.send(4000, best=7)
     assert line.gate.limit in (6, 7, 8)
+
+
+async def test_a_tuner_goes_no_higher_than_it_may() -> None:
+    line = Line(most=8)
+    line.tuner.fix(1)
+    line.tuner.fix(None)
+    found: list[int] = []
+    for _ in range(400):
+        await line.send(20)
+        found.append(line.gate.limit)
+    assert max(found) == 8
 
 
 async def test_nothing_is_learned_while_nobody_waits() -> None:

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from tests.fakes.asgi import CUT
 
 from growi_transfer.protocol.errors import ArchiveTooLarge, BodyCut, BodyTooLarge, FormInvalid, TransferError
-from growi_transfer.web import forms
+from growi_transfer.web import form_file, forms
+from growi_transfer.web.form_file import Memory
 from growi_transfer.web.forms import form
 
 BOUNDARY = "--------------------------926c53411d70bd55ec579f17"
@@ -48,14 +49,31 @@ def request(chunks: Iterable[Any], kind: str = KIND) -> Request:
     return Request({"type": "http", "headers": [(b"content-type", kind.encode())]}, receive)
 
 
-def read(folder: Path, chunks: Iterable[Any], *, limit: int = 1 << 30, kind: str = KIND) -> Any:
+def read(
+    folder: Path,
+    chunks: Iterable[Any],
+    *,
+    limit: int = 1 << 30,
+    kind: str = KIND,
+    memory: Memory | None = None,
+    file_limit: int | None = None,
+) -> Any:
     """Fields, and the file as (name, content type, content)."""
 
     async def work() -> Any:
-        async with form(request(chunks, kind), folder, file_field="content", limit=limit, spare=0) as found:
+        async with form(
+            request(chunks, kind),
+            folder,
+            file_field="content",
+            limit=limit,
+            spare=0,
+            memory=memory,
+            file_limit=file_limit,
+        ) as found:
             described = None
             if found.file is not None:
-                content = found.file.path.read_bytes()
+                kept = found.file.content
+                content = kept if isinstance(kept, bytes) else kept.read_bytes()
                 assert len(content) == found.file.size
                 described = (found.file.name, found.file.content_type, content)
             return found.fields, described
@@ -64,6 +82,9 @@ def read(folder: Path, chunks: Iterable[Any], *, limit: int = 1 << 30, kind: str
         return asyncio.run(work())
     finally:
         assert list((folder / "spool").glob("*")) == [], "nothing is left behind"
+
+
+BUDGET = 10_000
 
 
 def pieces(body: bytes, size: int) -> list[bytes]:
@@ -79,6 +100,62 @@ def test_a_form_comes_out_as_it_went_in(
     fields, described = read(tmp_path_factory.mktemp("form"), pieces(body, size))
     assert fields == {"attachmentMetadata": value}
     assert described == ("日本.png", "image/png", content)
+
+
+@pytest.fixture
+def spooled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How much is written to each spool file."""
+    written: list[int] = []
+    real_new, real_write = form_file.new_spool_file, form_file.write_spool
+
+    def new(folder: Path) -> Any:
+        written.append(0)
+        return real_new(folder)
+
+    def write(file: Any, chunk: Any) -> None:
+        written[-1] += len(chunk)
+        real_write(file, chunk)
+
+    monkeypatch.setattr(form_file, "new_spool_file", new)
+    monkeypatch.setattr(form_file, "write_spool", write)
+    return written
+
+
+@pytest.mark.parametrize(("size", "files"), [(0, []), (1000, []), (1001, [1001]), (5000, [5000])])
+def test_a_small_file_stays_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spooled: list[int], size: int, files: list[int]
+) -> None:
+    monkeypatch.setattr(form_file, "SMALL", 1000)
+    content = bytes(range(256)) * 20
+    memory = Memory(BUDGET)
+    _, described = read(tmp_path, pieces(file(content[:size]) + END, 300), memory=memory)
+    assert described == ("a.txt", "text/plain", content[:size])
+    assert spooled == files
+    assert memory.take(BUDGET), "all of it is given back"
+
+
+def test_when_many_are_in_memory_the_next_is_spooled(tmp_path: Path, spooled: list[int]) -> None:
+    memory = Memory(BUDGET)
+    assert memory.take(BUDGET - 100)
+    _, described = read(tmp_path, pieces(file(b"x" * 101) + END, 60), memory=memory)
+    assert described == ("a.txt", "text/plain", b"x" * 101)
+    assert spooled == [101]
+    assert memory.take(100)
+    assert not memory.take(1)
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_a_file_over_its_limit_is_refused_before_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spooled: list[int], memory: bool
+) -> None:
+    monkeypatch.setattr(form_file, "SMALL", 100)
+    held = Memory(BUDGET) if memory else None
+    assert read(tmp_path, [file(b"x" * 500) + END], file_limit=500, memory=held)[1][2] == b"x" * 500
+    spooled.clear()
+    with pytest.raises(BodyTooLarge):
+        read(tmp_path, pieces(file(b"x" * 9000) + END, 300), file_limit=500, memory=held)
+    assert sum(spooled) <= 500
+    assert held is None or held.take(BUDGET)
 
 
 def test_a_content_that_looks_like_a_boundary(tmp_path: Path) -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
+from growi_transfer.ledger.base import ItemState, Ledger
 from growi_transfer.mongo.client import Database
 from growi_transfer.protocol.errors import (
     AttachmentNotFound,
@@ -28,22 +29,11 @@ from growi_transfer.protocol.errors import (
     UploadFailed,
 )
 from growi_transfer.protocol.names import attachment_path
-from growi_transfer.receiver.file_rows import aside_path, former_path
-from growi_transfer.receiver.growi.file_batch import FileBatch
+from growi_transfer.receiver.file_rows import former_path
+from growi_transfer.receiver.growi.placing import Metadata, Placed, documents_of, rows_of, write_all
 from growi_transfer.storage.base import FileMeta, Storage
 
 _NAME_LENGTH = 256
-_READ = 1 << 20
-_LARGEST = (1 << 63) - 1
-"""What BSON holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What a form says of its file."""
-
-    file_name: str
-    size: int
 
 
 def parse_metadata(text: str | None) -> Metadata:
@@ -61,6 +51,15 @@ def parse_metadata(text: str | None) -> Metadata:
     return Metadata(name, size)
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A file that has come whole: in memory, or in a file of the spool folder."""
+
+    metadata: Metadata
+    content: bytes | Path
+    size: int
+
+
 class GrowiFiles:
     """Stores such files. `max_file_size`: GROWI's MAX_FILE_SIZE in bytes, None for no limit."""
 
@@ -68,87 +67,83 @@ class GrowiFiles:
         self._database = database
         self._storage = storage
         self._ledger = ledger
-        self._max_file_size = max_file_size
-        self._rows = FileBatch(ledger)
+        self.max_file_size = max_file_size
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         """By path: a file that is sent again may come while the first request for it is still at work."""
 
-    async def put(self, transfer_id: str | None, metadata: Metadata, content: Path | None, size: int) -> None:
-        """Store one file, durable when this returns. `transfer_id`: the import it belongs to, if there was one.
+    async def put(self, transfer_id: str | None, arrivals: Sequence[Arrival]) -> list[Exception | None]:
+        """Store files, durable on return; for each, in order, None or its error. `transfer_id`: the import they belong
+        to, if there was one.
 
-        Raises AttachmentNotFound, MetadataInvalid (the content has another size), BodyTooLarge, UploadFailed.
+        Errors: AttachmentNotFound, MetadataInvalid (the content has another size), BodyTooLarge, UploadFailed. Raises
+        what the database raises.
         """
-        if content is None:
-            raise MetadataInvalid("The form has no file.")
-        document = await self._document(metadata)
+        results: list[Exception | None] = [None] * len(arrivals)
+        there = await documents_of(self._database, [arrival.metadata for arrival in arrivals])
+        rounds: list[dict[str, tuple[int, Placed]]] = []
+        for index, (arrival, document) in enumerate(zip(arrivals, there, strict=True)):
+            try:
+                placed = self._place(arrival, document)
+            except TransferError as error:
+                results[index] = error
+                continue
+            # A file that is there twice is stored twice, one after the other.
+            at = next((one for one in rounds if placed.path not in one), None)
+            if at is None:
+                at = {}
+                rounds.append(at)
+            at[placed.path] = index, placed
+        for one in rounds:
+            files = [placed for _, placed in one.values()]
+            async with AsyncExitStack() as stack:
+                for path in sorted(one):
+                    await stack.enter_async_context(self._turns.setdefault(path, asyncio.Lock()))
+                errors = await self._store(transfer_id, files)
+            for (index, _), failed in zip(one.values(), errors, strict=True):
+                results[index] = None if failed is None else _as_growi(failed)
+        return results
+
+    def _place(self, arrival: Arrival, document: Mapping[str, Any] | None) -> Placed:
+        metadata, size = arrival.metadata, arrival.size
+        if document is None:
+            raise AttachmentNotFound("Attachment not found in collection.")
         if size != metadata.size:
             raise MetadataInvalid(f"The file has {size} bytes, and the metadata say {metadata.size}.")
-        if self._max_file_size is not None and size > self._max_file_size:
-            raise BodyTooLarge(f"The file is larger than MAX_FILE_SIZE ({self._max_file_size} bytes).")
+        if self.max_file_size is not None and size > self.max_file_size:
+            raise BodyTooLarge(f"The file is larger than MAX_FILE_SIZE ({self.max_file_size} bytes).")
         try:
             path = attachment_path(metadata.file_name, has_page=document.get("page") is not None)
         except NameIllegal as error:
             raise MetadataInvalid("Invalid fileName in attachment metadata.") from error
         meta = FileMeta(str(document.get("fileFormat") or "")[:2000], str(document.get("originalName") or "")[:2000])
-        try:
-            async with self._turns.setdefault(path, asyncio.Lock()):
-                await self._store(transfer_id, str(document["_id"]), path, content, size, meta)
-        except InvalidRequest:
-            raise
-        except TransferError as error:
-            if error.retryable:
-                raise
-            raise UploadFailed(reason=error.message[:300]) from error
+        return Placed(str(document["_id"]), path, arrival.content, size, meta)
 
-    async def _document(self, metadata: Metadata) -> dict[str, Any]:
-        if metadata.size <= _LARGEST:
-            found = await self._database.find(
-                "attachments",
-                {"fileName": {"$eq": metadata.file_name}, "fileSize": {"$eq": metadata.size}},
-                {"page": 1, "fileFormat": 1, "originalName": 1},
-                limit=1,
-            )
-            if found:
-                return found[0]
-        raise AttachmentNotFound("Attachment not found in collection.")
-
-    async def _store(
-        self, transfer_id: str | None, attachment_id: str, path: str, content: Path, size: int, meta: FileMeta
-    ) -> None:
+    async def _store(self, transfer_id: str | None, files: Sequence[Placed]) -> list[TransferError | None]:
+        """Files of different paths, each of which is ours alone meanwhile."""
         if transfer_id is None:
-            await self._storage.write(path, _pieces(content), size, meta)
-            return
-        known = (await self._ledger.get_files(Role.RECEIVER, transfer_id, [attachment_id])).get(attachment_id)
-        facts = known.facts if known is not None and known.path == path else None
-        former = former_path(transfer_id, path)
-        there, kept = await self._storage.stat_many([path, former])
-        created = bool(facts.get("created")) if facts is not None else there is None
-        row = FileRow(
-            role=Role.RECEIVER,
-            transfer_id=transfer_id,
-            attachment_id=attachment_id,
-            path=path,
-            size=size,
-            state=ItemState.SENT,
-            facts={"created": created, "aside": "" if created else aside_path(transfer_id, path)},
-        )
-        if not created and ((facts or {}).get("vacant") or (there is None and kept is None)):
-            # Gone since an earlier try found it: then there is nothing to bring back either.
-            row = replace(row, facts={**row.facts, "vacant": True})
-        await self._rows.put(row)
-        if created:
-            await self._storage.write(path, _pieces(content), size, meta)
-        else:
-            await self._storage.write(row.facts["aside"], _pieces(content), size, meta)
-            # The first of several tries keeps what stood here before the import. A crash from here on leaves a row that
-            # is not verified; a rollback looks for what is kept all the same.
-            if kept is None and there is not None:
-                await self._storage.move(path, former)
-            await self._storage.move(row.facts["aside"], path)
-        await self._rows.put(replace(row, state=ItemState.VERIFIED))
+            return await write_all(self._storage, files, [file.path for file in files])
+        rows = await rows_of(self._storage, self._ledger, transfer_id, files)
+        await self._ledger.put_files([row for row, _ in rows])
+        errors = await write_all(self._storage, files, [str(row.facts["aside"]) or row.path for row, _ in rows])
+        for index, (row, keeps) in enumerate(rows):
+            if errors[index] is None and not row.facts["created"]:
+                try:
+                    # The first of several tries keeps what stood here before the import. A crash from here on leaves a
+                    # row that is not verified; a rollback looks for what is kept all the same.
+                    if keeps:
+                        await self._storage.move(row.path, former_path(transfer_id, row.path))
+                    await self._storage.move(str(row.facts["aside"]), row.path)
+                except TransferError as error:
+                    errors[index] = error
+        stored = [row for (row, _), error in zip(rows, errors, strict=True) if error is None]
+        await self._ledger.put_files([replace(row, state=ItemState.VERIFIED) for row in stored])
+        return errors
 
 
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    with await asyncio.to_thread(path.open, "rb") as file:
-        while piece := await asyncio.to_thread(file.read, _READ):
-            yield piece
+def _as_growi(error: TransferError) -> TransferError:
+    """What a GROWI is told: its own error, unless it may try again."""
+    if error.retryable or isinstance(error, InvalidRequest):
+        return error
+    failed = UploadFailed(reason=error.message[:300])
+    failed.__cause__ = error
+    return failed

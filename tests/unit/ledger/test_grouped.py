@@ -1,4 +1,4 @@
-"""Rows that come one by one are written together."""
+"""What comes one by one is done together."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from growi_transfer.ledger.base import FileRow, ItemState, Role
+from growi_transfer.ledger.grouped import FileBatch
 from growi_transfer.ledger.memory import MemoryLedger
 from growi_transfer.protocol.errors import DatabaseUnavailable
-from growi_transfer.receiver.growi.file_batch import FileBatch
 
 
 class Slow(MemoryLedger):
