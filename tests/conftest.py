@@ -8,12 +8,15 @@ import signal
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
+from tests.fakes import object_servers
+from tests.fakes.object_servers import NPM, ObjectServer, s3_server
 
 from growi_transfer.mongo.embedded import EmbeddedMongod, find_mongod
 
@@ -59,6 +62,29 @@ def mongo_uri_standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
             yield uri
         finally:
             server.kill()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """A SeaweedFS with an empty bucket `contract`."""
+    yield from _object_server(tmp_path_factory.mktemp("aws"), s3_server)
+
+
+@pytest.fixture(scope="session")
+def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """An Azurite with an empty container `contract`."""
+    if not NPM:
+        pytest.skip("no Azurite: GROWI_TRANSFER_TEST_NPM names no folder with its node_modules")
+    yield from _object_server(tmp_path_factory.mktemp("azure"), object_servers.azure_server)
+
+
+def _object_server(
+    folder: Path, start: Callable[[Path], AbstractContextManager[ObjectServer]]
+) -> Iterator[ObjectServer]:
+    with start(folder) as server:
+        server.make_bucket("contract")
+        yield server
     shutil.rmtree(folder)
 
 

@@ -134,6 +134,21 @@ class Settings(BaseSettings):
         validation_alias="GROWI_TRANSFER_UPLOADS_DIR",
         description="Root of the local attachment storage: GROWI's public/uploads. Needed when FILE_UPLOAD is local.",
     )
+    azure_account_key: SecretStr | None = Field(
+        None,
+        validation_alias="GROWI_TRANSFER_AZURE_ACCOUNT_KEY",
+        description="Account key of the Azure storage, in place of GROWI's tenant, client id and client secret.",
+    )
+    azure_endpoint: str | None = Field(
+        None,
+        validation_alias="GROWI_TRANSFER_AZURE_ENDPOINT",
+        description="Address of an Azure Blob service that is not Azure's own, with the account: an emulator.",
+    )
+    gcs_endpoint: str | None = Field(
+        None,
+        validation_alias="GROWI_TRANSFER_GCS_ENDPOINT",
+        description="Address of a Google Cloud Storage service that is not Google's own: an emulator.",
+    )
     allowed_destinations: Annotated[
         list[Annotated[str, AfterValidator(_destination)]], BeforeValidator(_comma_separated)
     ] = Field(
@@ -254,7 +269,7 @@ def list_settings() -> list[SettingInfo]:
             name=_environment_name(name),
             default=_default_text(field.default),
             help=field.description or "",
-            secret=name in ("mongo_uri", "admin_token", "secrets", "transfer_key"),
+            secret=name in ("mongo_uri", "admin_token", "secrets", "transfer_key", "azure_account_key"),
             owner="growi-transfer",
         )
         for name, field in Settings.model_fields.items()

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import random
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from tests.fakes.object_servers import ObjectServer
 
 from growi_transfer.mongo.client import Database, open_database
 from growi_transfer.storage.base import READ_CHUNK, SmallFile, Storage, StoredFile
 from growi_transfer.storage.gridfs import GridFsStorage
 from growi_transfer.storage.local import LocalStorage
 from growi_transfer.storage.memory import MemoryStorage
+from growi_transfer.storage.object_store.storage import ObjectStorage
+from growi_transfer.storage.places import Place, place_of
+
+OBJECT_KINDS = ("aws", "azure", "gcs")
+BUCKET = "contract"
+"""There is one in every server of a test session."""
 
 
 @dataclass
@@ -26,6 +35,8 @@ class Bench:
     """Folder of the local storage."""
     database: Database | None
     """Database of the GridFS storage."""
+    place: Place | None = None
+    """Where an object store keeps the files of this test."""
 
     @property
     def mongo(self) -> Database:
@@ -40,9 +51,16 @@ class Bench:
 class Benches:
     """Makes storages of any kind, each on a place of its own, and closes them."""
 
-    def __init__(self, folder: Path, mongo_uri: str, database_name: Callable[[], str]) -> None:
-        """`database_name` is asked for only when a database is needed."""
+    def __init__(
+        self,
+        folder: Path,
+        mongo_uri: str,
+        database_name: Callable[[], str],
+        object_server: Callable[[str], ObjectServer],
+    ) -> None:
+        """`database_name` and `object_server` (of a kind) are asked for only when one is needed."""
         self._folder = folder
+        self._object_server = object_server
         self._mongo_uri = mongo_uri
         self._database_name = database_name
         self._storages: list[Storage] = []
@@ -51,17 +69,24 @@ class Benches:
     async def make(self, kind: str) -> Bench:
         root = self._folder / "uploads"
         database: Database | None = None
+        place: Place | None = None
         if kind == "memory":
             memory = MemoryStorage()
             again: Callable[[], Storage] = lambda: memory  # noqa: E731
         elif kind == "local":
             root.mkdir()
             again = lambda: self._keep(LocalStorage(root))  # noqa: E731
+        elif kind in OBJECT_KINDS:
+            # One folder of one bucket for each storage: a server takes seconds to start.
+            server = self._object_server(kind)
+            place = place_of(server.kind, server.settings(BUCKET))
+            place = placed = replace(place, prefix=f"{place.prefix}{uuid.uuid4().hex}/")
+            again = lambda: self._keep(ObjectStorage(placed))  # noqa: E731
         else:
             database = opened = await open_database(self._mongo_uri, database=self._database_name())
             self._databases.append(opened)
             again = lambda: self._keep(GridFsStorage(opened))  # noqa: E731
-        return Bench(kind, again(), again, root, database)
+        return Bench(kind, again(), again, root, database, place)
 
     def _keep(self, storage: Storage) -> Storage:
         self._storages.append(storage)

@@ -13,7 +13,12 @@ from tests.pair.instances import Pair, open_pair
 @pytest.fixture
 async def benches(tmp_path: Path, mongo_uri: str, request: pytest.FixtureRequest) -> AsyncIterator[Benches]:
     """Makes storages of any kind, each on a place of its own, and closes them."""
-    made = Benches(tmp_path, mongo_uri, lambda: str(request.getfixturevalue("mongo_database_name")))
+    made = Benches(
+        tmp_path,
+        mongo_uri,
+        lambda: str(request.getfixturevalue("mongo_database_name")),
+        lambda kind: request.getfixturevalue(f"{kind}_server"),
+    )
     yield made
     await made.close()
 

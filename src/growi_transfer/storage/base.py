@@ -3,8 +3,8 @@
 A *path* is what `protocol.names.attachment_path` makes: `attachment/<fileName>` or `user/<fileName>`, always with
 forward slashes, never checked again below this line. A backend maps a path to its own names and back.
 
-Errors: `FileNotFound`, `StorageFull`, `StorageNotWritable`, `StorageUnavailable`, and nothing else. No backend
-retries; one wrapper does.
+Errors: `FileNotFound`, `StorageFull`, `StorageNotWritable`, `StorageRefused` (nothing may be read),
+`StorageUnavailable`, and nothing else. Only `retry` tries again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Features:
     """What a backend can do, as data; never ask `isinstance`."""
 
     kind: str
-    """GROWI's word for it: `local`, `gridfs` (GROWI_TRANSFER and GROWI both write `mongodb` for it too), `memory`."""
+    """GROWI's word for it: `local`, `gridfs` (GROWI_TRANSFER and GROWI both write `mongodb` for it too), `aws`,
+    `azure`, `gcs`, `memory`."""
     durable: bool = True
     """Whether a finished write survives a power cut."""
     folds_names: bool = False

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from growi_transfer.protocol.errors import StorageNotConfigured
 from growi_transfer.storage.base import Storage
+from growi_transfer.storage.places import ObjectKind, ObjectStoreSettings, place_of
 
 if TYPE_CHECKING:
     from growi_transfer.storage.gridfs_bucket import Commands
 
-KINDS = ("local", "gridfs")
+KINDS = ("local", "gridfs", "aws", "gcs", "azure")
 """What this version can do. GROWI writes `mongodb` for gridfs in FILE_UPLOAD."""
 
 
-def open_storage(kind: str, *, uploads_dir: Path | None = None, commands: Commands | None = None) -> Storage:
+def open_storage(
+    kind: str,
+    *,
+    uploads_dir: Path | None = None,
+    commands: Commands | None = None,
+    objects: ObjectStoreSettings | None = None,
+) -> Storage:
     """The storage of GROWI's setting `app:fileUploadType`.
 
-    `uploads_dir` is needed for `local`, `commands` (the wiki's database) for `gridfs`. Nothing is read or written yet.
-    Raises StorageNotConfigured.
+    `uploads_dir` is needed for `local`, `commands` (the wiki's database) for `gridfs`, `objects` for the object stores.
+    Nothing is read or written yet. Raises StorageNotConfigured.
     """
     if kind == "local":
         if uploads_dir is None:
@@ -36,8 +43,25 @@ def open_storage(kind: str, *, uploads_dir: Path | None = None, commands: Comman
         from growi_transfer.storage.gridfs import GridFsStorage
 
         return GridFsStorage(commands)
+    if kind in ("aws", "gcs", "azure"):
+        return _object_storage(cast("ObjectKind", kind), objects or ObjectStoreSettings({}))
     if kind == "none":
         raise StorageNotConfigured()
     raise StorageNotConfigured(
         f"FILE_UPLOAD is {kind}; this version can do {', '.join(KINDS)}.", kind=kind[:80], kinds=list(KINDS)
     )
+
+
+def _object_storage(kind: ObjectKind, settings: ObjectStoreSettings) -> Storage:
+    place = place_of(kind, settings)
+    try:
+        from growi_transfer.storage.object_store.storage import ObjectStorage
+    except ModuleNotFoundError as error:
+        if error.name != "obstore":
+            raise
+        raise StorageNotConfigured(
+            f"FILE_UPLOAD is {kind}, which needs a package that is not installed: "
+            "pip install 'growi-transfer[object-storage]'",
+            kind=kind,
+        ) from None
+    return ObjectStorage(place)

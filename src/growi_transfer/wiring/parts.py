@@ -26,6 +26,7 @@ from growi_transfer.pusher.receipts import Receipts as SentReceipts
 from growi_transfer.secret_files import SecretFiles
 from growi_transfer.settings import Settings
 from growi_transfer.storage.base import Storage
+from growi_transfer.storage.places import ObjectStoreSettings
 from growi_transfer.storage.registry import open_storage
 from growi_transfer.storage.unconfigured import UnconfiguredStorage
 
@@ -61,7 +62,7 @@ class Parts:
         await board.load()
         await stack.enter_async_context(board.running())
         config = merge(settings.growi_environment, await read_configs(database))
-        storage = _storage(config.file_upload_type, settings, database)
+        storage = _storage(config, settings, database)
         stack.push_async_callback(storage.close)
         files = SecretFiles(settings.data_dir)
         signing = settings.secrets or await asyncio.to_thread(files.signing_secrets)
@@ -140,9 +141,16 @@ def instance_summary(parts: Parts) -> InstanceSummary:
     )
 
 
-def _storage(kind: str, settings: Settings, database: Database) -> Storage:
+def _storage(config: InstanceConfig, settings: Settings, database: Database) -> Storage:
+    kind, account_key = config.file_upload_type, settings.azure_account_key
+    objects = ObjectStoreSettings(
+        values=config.values,
+        azure_account_key=account_key.get_secret_value() if account_key else None,
+        azure_endpoint=settings.azure_endpoint,
+        gcs_endpoint=settings.gcs_endpoint,
+    )
     try:
-        return open_storage(kind, uploads_dir=settings.uploads_dir, commands=database)
+        return open_storage(kind, uploads_dir=settings.uploads_dir, commands=database, objects=objects)
     except StorageNotConfigured as error:
         # A wiki without attachments can be moved all the same; one with attachments is told at the preflight.
         return UnconfiguredStorage(kind, error)

@@ -59,6 +59,12 @@ class StorageNotWritable(OperatorFault):
     code = "storage_not_writable"
 
 
+class StorageRefused(OperatorFault):
+    """The attachment storage refuses to be read: the credentials, their rights or the name of the bucket are wrong."""
+
+    code = "storage_refused"
+
+
 class StorageNotConfigured(OperatorFault):
     """No attachment storage is configured (FILE_UPLOAD is none)."""
 

@@ -1,0 +1,110 @@
+"""What the errors of obstore mean, and what is said of them.
+
+obstore has types for a few of them; the rest is told apart by the status and the `<Code>` that the store has answered,
+which obstore puts into the text (asked for in obstore 0.12; the contract tests look at all of them on real stores).
+Nothing of that text but the code is shown: it holds addresses and whole answers.
+"""
+
+from __future__ import annotations
+
+import re
+
+from obstore import exceptions
+
+from growi_transfer.protocol.errors import (
+    FileNotFound,
+    StorageFull,
+    StorageNotWritable,
+    StorageRefused,
+    StorageUnavailable,
+    TransferError,
+)
+from growi_transfer.storage.places import Place
+from growi_transfer.storage.retry import Fault
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w{1,60})</Code>|\(code: (\w{1,60})\)")
+_NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "InvalidBucketName", "ContainerBeingDeleted"}
+_CREDENTIALS = {
+    "AuthenticationFailed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "NoAuthenticationInformation",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+}
+_FULL = {"InsufficientStorage", "QuotaExceeded", "StorageQuotaExceeded", "XMinioStorageFull", "AccountQuotaExceeded"}
+_THROTTLED = {"SlowDown", "ServerBusy", "TooManyRequests", "RequestLimitExceeded", "Throttling", "OperationTimedOut"}
+_DENIED = {"AccessDenied", "AllAccessDisabled", "AuthorizationFailure", "AuthorizationPermissionMismatch"}
+_NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "metadata/identity", "az account get-access-token")
+
+
+def status_and_code(error: BaseException) -> tuple[int, str]:
+    """What the store has answered; 0 and empty where it has not."""
+    text = str(error)
+    status, code = _STATUS.search(text), _CODE.search(text)
+    return int(status[1]) if status else 0, (code[1] or code[2]) if code else ""
+
+
+def fault_of(error: Exception) -> Fault:
+    status, code = status_and_code(error)
+    if code in _NO_BUCKET:
+        return Fault.NO_BUCKET
+    if code in _CREDENTIALS:
+        return Fault.CREDENTIALS
+    if code in _FULL or status == 507:
+        return Fault.FULL
+    if code in _THROTTLED or status == 429:
+        return Fault.THROTTLED
+    if isinstance(error, FileNotFoundError):
+        return Fault.NOT_FOUND
+    if isinstance(error, exceptions.PreconditionError | exceptions.AlreadyExistsError | exceptions.NotModifiedError):
+        return Fault.CHANGED
+    if isinstance(error, exceptions.UnauthenticatedError) or status == 401:
+        return Fault.CREDENTIALS
+    if isinstance(error, exceptions.PermissionDeniedError) or code in _DENIED or status == 403:
+        return Fault.DENIED
+    if any(sign in str(error) for sign in _NO_CREDENTIALS):
+        return Fault.CREDENTIALS
+    if "token request" in str(error).lower() and 400 <= status < 500:
+        return Fault.CREDENTIALS
+    if isinstance(error, exceptions.GenericError) and (status >= 500 or status in (0, 408)):
+        return Fault.NETWORK
+    return Fault.OTHER
+
+
+def told(error: Exception, place: Place, path: str, *, writing: bool) -> TransferError:
+    """The error of the interface, with what to do about it."""
+    status, code = status_and_code(error)
+    answer = f" ({code or status})" if code or status else ""
+    refused = StorageNotWritable if writing else StorageRefused
+    match fault_of(error):
+        case Fault.NOT_FOUND:
+            return FileNotFound(path=path)
+        case Fault.CHANGED:
+            return StorageUnavailable("The file has changed in the attachment storage meanwhile.", path=path)
+        case Fault.CREDENTIALS:
+            return refused(f"The {place} does not accept the credentials{answer}: {_CREDENTIALS_OF[place.kind]}")
+        case Fault.DENIED:
+            verb = "write to" if writing else "read"
+            return refused(f"The credentials do not allow to {verb} the {place}{answer}. Give them that right.")
+        case Fault.NO_BUCKET:
+            return refused(f"There is no {place}{answer}. Make it, or set {_BUCKET_OF[place.kind]} to the right one.")
+        case Fault.THROTTLED:
+            return StorageUnavailable(f"The {place} asks for fewer requests{answer}.")
+        case Fault.FULL:
+            return StorageFull(f"The {place} is full{answer}.")
+        case Fault.NETWORK:
+            return StorageUnavailable(f"The {place} does not answer{answer or ' (no connection)'}.")
+        case _:
+            return refused(f"The {place} refuses the request{answer or f' ({type(error).__name__})'}.", path=path)
+
+
+_CREDENTIALS_OF = {
+    "aws": "look at aws:s3AccessKeyId and aws:s3SecretAccessKey, or those of this machine if GROWI has none.",
+    "azure": "look at AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or GROWI_TRANSFER_AZURE_ACCOUNT_KEY.",
+    "gcs": "look at the key file that GCS_API_KEY_JSON_PATH names.",
+}
+_BUCKET_OF = {"aws": "aws:s3Bucket", "azure": "AZURE_STORAGE_CONTAINER_NAME", "gcs": "GCS_BUCKET"}

@@ -1,0 +1,106 @@
+"""Large objects in, as one multipart upload: visible when it is complete, removed when it is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import obstore
+
+from growi_transfer.protocol.errors import SizeMismatch, StorageUnavailable, TransferError
+from growi_transfer.storage.base import FileMeta
+from growi_transfer.storage.object_store.bucket import Bucket
+from growi_transfer.storage.object_store.faults import told
+from growi_transfer.storage.object_store.headers import attributes
+
+PART = 8 << 20
+IN_FLIGHT = 4
+_MOST_PARTS = 9000
+"""S3 takes 10,000."""
+
+
+async def write(
+    bucket: Bucket, path: str, chunks: AsyncIterator[bytes | memoryview], size: int, meta: FileMeta | None
+) -> None:
+    """Write exactly `size` bytes, in one request if they are few. Raises SizeMismatch; then nothing is visible."""
+    if size <= PART:
+        data = bytearray()
+        async for chunk in chunks:
+            data += chunk
+            if len(data) > size:
+                break
+        if len(data) != size:
+            raise SizeMismatch(path=path, expected=size)
+        await bucket.put(path, bytes(data), meta)
+    else:
+        await _multipart(bucket, path, chunks, size, meta)
+
+
+async def _multipart(
+    bucket: Bucket, path: str, chunks: AsyncIterator[bytes | memoryview], size: int, meta: FileMeta | None
+) -> None:
+    feed = _Feed()
+    upload = asyncio.ensure_future(
+        obstore.put_async(
+            bucket.writer,
+            bucket.key(path),
+            feed.pieces(),
+            attributes=attributes(meta),
+            use_multipart=True,
+            chunk_size=max(PART, -(-size // _MOST_PARTS)),
+            max_concurrency=IN_FLIGHT,
+        )
+    )
+    found = 0
+    try:
+        async for chunk in chunks:
+            found += len(chunk)
+            if found > size or upload.done():
+                break
+            await feed.put(chunk, upload)
+        if found != size and not upload.done():
+            raise SizeMismatch(path=path, expected=size)
+        await feed.put(b"", upload)
+    except BaseException:
+        # obstore removes the parts when what it reads from fails, and leaves them behind when it is cancelled.
+        feed.fail()
+        await asyncio.gather(asyncio.shield(upload), return_exceptions=True)
+        raise
+    try:
+        await asyncio.shield(upload)
+    except asyncio.CancelledError:
+        await asyncio.gather(upload, return_exceptions=True)
+        raise
+    except TransferError:
+        raise
+    except Exception as error:  # noqa: BLE001 (obstore's errors have no common root)
+        raise told(error, bucket.place, path, writing=True) from None
+
+
+class _Feed:
+    """Hands chunks to an upload that is under way."""
+
+    def __init__(self) -> None:
+        self._pieces: asyncio.Queue[bytes | memoryview | None] = asyncio.Queue(2)
+        self._failed = False
+
+    async def pieces(self) -> AsyncIterator[bytes | memoryview]:
+        while piece := await self._pieces.get():
+            yield piece
+        if piece is None or self._failed:
+            raise StorageUnavailable("The upload was given up.")
+
+    async def put(self, piece: bytes | memoryview, upload: asyncio.Future[Any]) -> None:
+        """Hand over a piece, an empty one for the end; nothing when the upload is over."""
+        waiting = asyncio.ensure_future(self._pieces.put(piece))
+        try:
+            await asyncio.wait((waiting, upload), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+
+    def fail(self) -> None:
+        self._failed = True
+        while not self._pieces.empty():
+            self._pieces.get_nowait()
+        self._pieces.put_nowait(None)

@@ -1,0 +1,175 @@
+"""Attachments in an object store, in GROWI's layout: the key is the path, behind the upload namespace if there is one.
+
+Other applications may have objects in the same bucket: only GROWI's folders and our own are looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+from growi_transfer.protocol.errors import (
+    FileNotFound,
+    NameIllegal,
+    SizeMismatch,
+    StorageNotConfigured,
+    StorageNotWritable,
+    StorageRefused,
+    StorageUnavailable,
+    TransferError,
+)
+from growi_transfer.storage.base import Features, FileMeta, SmallFile, StoredFile
+from growi_transfer.storage.object_store import large, reading
+from growi_transfer.storage.object_store.bucket import Bucket
+from growi_transfer.storage.object_store.partial import ObjectPartialUpload
+from growi_transfer.storage.paths import OWN_PREFIX, split_path
+from growi_transfer.storage.places import Place
+
+_FOLDERS = ("attachment/", "page-bulk-export/", "user/")
+"""Where GROWI keeps files, in ascending order."""
+_COPY_SECONDS = 60.0
+
+
+class ObjectStorage:
+    """Nothing is asked of the store before the first operation."""
+
+    def __init__(self, place: Place) -> None:
+        self._bucket = Bucket(place)
+        self._kind = place.kind
+
+    @property
+    def features(self) -> Features:
+        return Features(kind=self._kind)
+
+    async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        _check(path)
+        async for chunk in reading.read(self._bucket, path, offset):
+            yield chunk
+
+    async def write(self, path: str, chunks: AsyncIterator[bytes], size: int, meta: FileMeta | None = None) -> None:
+        _check(path)
+        await large.write(self._bucket, path, chunks, size, meta)
+
+    async def stat_many(self, paths: Sequence[str]) -> list[StoredFile | None]:
+        for path in paths:
+            _check(path)
+        found = await asyncio.gather(*(self._bucket.head(path) for path in paths))
+        return [StoredFile(one.path, one.size) if one else None for one in found]
+
+    async def list_files(self, prefix: str = "") -> AsyncIterator[list[StoredFile]]:
+        if prefix.startswith(OWN_PREFIX):
+            folders: Sequence[str] = (prefix[: prefix.rindex("/") + 1],)
+        else:
+            folders = [folder for folder in _FOLDERS if folder.startswith(prefix) or prefix.startswith(folder)]
+        before = ""
+        for folder in folders:
+            async for page in self._bucket.pages(folder):
+                names = [one.path for one in page]
+                if names != sorted(names) or names[0] <= before:
+                    raise StorageNotConfigured(
+                        f"The {self._bucket.place} lists its objects in no order, as directory buckets of S3 Express "
+                        "do; attachments must be in a general purpose bucket."
+                    )
+                before = names[-1]
+                files = [
+                    StoredFile(one.path, one.size)
+                    for one in page
+                    if one.path.startswith(prefix) and one.path.startswith(folder) and _is_path(one.path)
+                ]
+                if files:
+                    yield files
+
+    async def delete(self, path: str) -> None:
+        _check(path)
+        await self._bucket.delete(path)
+
+    async def delete_many(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            _check(path)
+        await asyncio.gather(*(self._bucket.delete(path) for path in dict.fromkeys(paths)))
+
+    async def read_many(self, paths: Sequence[str], limit: int) -> list[bytes | TransferError]:
+        return await asyncio.gather(*(self._read_one(path, limit) for path in paths))
+
+    async def _read_one(self, path: str, limit: int) -> bytes | TransferError:
+        try:
+            _check(path)
+            size, data = await self._bucket.get(path, limit)
+        except TransferError as error:
+            return error
+        return SizeMismatch(path=path, limit=limit) if size > limit else data
+
+    async def write_many(self, files: Sequence[SmallFile]) -> list[TransferError | None]:
+        last = {file.path: file for file in files}
+        results = dict(zip(last, await asyncio.gather(*map(self._write_one, last.values())), strict=True))
+        return [results[file.path] for file in files]
+
+    async def _write_one(self, file: SmallFile) -> TransferError | None:
+        try:
+            _check(file.path)
+            await self._bucket.put_small(file.path, file.data, file.meta)
+        except TransferError as error:
+            return error
+        return None
+
+    async def partial(self, path: str, upload_id: str, meta: FileMeta | None = None) -> ObjectPartialUpload:
+        _check(path)
+        upload = ObjectPartialUpload(self._bucket, path, upload_id, meta)
+        await upload.open()
+        return upload
+
+    async def move(self, source: str, target: str) -> None:
+        _check(source)
+        _check(target)
+        found = await self._bucket.head(source)
+        if found is None:
+            if await self._bucket.head(target) is None:
+                raise FileNotFound(path=source)
+        elif source != target:
+            await self._bucket.copy(source, target)
+            await self._wait_for(target, found.size)
+            await self._bucket.delete(source)
+
+    async def _wait_for(self, path: str, size: int) -> None:
+        """A copy of Azure may still be under way when its request has been answered; it has no bytes until then."""
+        async with asyncio.timeout(_COPY_SECONDS):
+            while True:
+                found = await self._bucket.head(path)
+                if found is not None and found.size == size:
+                    return
+                await asyncio.sleep(0.2)
+
+    async def probe(self) -> None:
+        path, data = f"{OWN_PREFIX}probe/{os.urandom(12).hex()}", os.urandom(64)
+        try:
+            await self._bucket.put_small(path, data)
+            _, read = await self._bucket.get(path, len(data))
+            await self._bucket.delete(path)
+        except StorageRefused as error:
+            raise StorageNotWritable(error.message) from None
+        if read != data:
+            raise StorageUnavailable("What was written to the attachment storage was not read back.")
+
+    async def free_bytes(self) -> int | None:
+        return None
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _check(path: str) -> None:
+    """Raises NameIllegal: also for what no key of an object store may have."""
+    split_path(path)
+    if len(path.encode()) > 900:
+        raise NameIllegal("The path has more than the 1,024 bytes that the key of an object may have.", path=path[:80])
+    if any(character < " " or character == "\x7f" for character in path):
+        raise NameIllegal("A key of an object store has no control characters.", path=path[:80])
+
+
+def _is_path(path: str) -> bool:
+    try:
+        split_path(path)
+    except NameIllegal:
+        return False
+    return True
