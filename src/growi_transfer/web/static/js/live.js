@@ -19,7 +19,7 @@ const WATCH_HEADER = "x-growi-transfer-watch";
  * `onSnapshot(transfer)` gets the JSON of `GET transfers/{id}`: first of every transfer as it is, then of each that changed.
  * `onConnection({ state, via, error })`: `state` is `connecting`, `live` (`via` says `socket` or `events`), `waiting` (it is
  * tried again by itself), `missing` (no such transfer) or `ended` (a watch link that is not valid any more); the last two
- * are final. `onReady()` once every present state was told. Returns `{ close() }`.
+ * are final. `onReady()` once every present state was told. Returns `{ close(), refresh() }`.
  */
 export function watch({ transferId, token, onSnapshot, onConnection = () => {}, onReady = () => {}, origin = globalThis.location?.origin, Socket }) {
   return new Watch({ transferId, token, onSnapshot, onConnection, onReady, origin, Socket });
@@ -29,7 +29,7 @@ class Watch {
   constructor(options) {
     Object.assign(this, options);
     this.known = new Map();
-    this.asked = new Set();
+    this.asked = new Map(); // transfers that are asked for; true: once more after that
     this.waits = 0;
     this.round = 0;
     this.stopLine = () => {};
@@ -167,23 +167,29 @@ class Watch {
     }
     const before = this.known.get(nameOf(transfer));
     this.tell({ ...before, ...transfer });
-    // Events do not say when it was made and until when a rollback is possible.
-    if (!this.token && before?.state !== transfer.state) this.askFor(transfer);
+    // Events do not say when it was made, until when a rollback is possible and what can be done.
+    const other = before?.state !== transfer.state || before.files.failed > 0 !== transfer.files.failed > 0;
+    if (!this.token && other) this.askFor(transfer);
   }
 
   async askFor({ id, role }) {
-    if (this.asked.has(id)) return;
-    this.asked.add(id);
+    const name = nameOf({ id, role });
+    if (this.asked.has(name)) {
+      this.asked.set(name, true); // the answer under way may be older than this
+      return;
+    }
+    this.asked.set(name, false);
+    let again = false;
     try {
       const { transfer } = await this.ask(`/transfers/${id}`, { login: false });
-      const known = this.known.get(nameOf({ id, role }));
-      const { created_at, rollback_until } = transfer;
-      if (transfer.role === role && known) this.tell({ ...known, created_at, ...(known.state === transfer.state ? { rollback_until } : {}) });
+      again = this.asked.get(name);
+      if (transfer.role === role && !again) this.tell(transfer);
     } catch {
       // the next change asks again
     } finally {
-      this.asked.delete(id);
+      this.asked.delete(name);
     }
+    if (again) this.askFor({ id, role });
   }
 
   tell(transfer) {
@@ -203,14 +209,14 @@ class Watch {
     }, TICK);
     this.ticking.unref?.();
     const options = { signal: this.leaving.signal };
-    globalThis.document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.look(), options);
+    globalThis.document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.refresh(), options);
     globalThis.addEventListener?.("online", () => this.wake(), options);
     globalThis.addEventListener?.("pageshow", (event) => event.persisted && this.wake(), options);
     globalThis.addEventListener?.("pagehide", () => this.stop(), options);
   }
 
-  /** Somebody looks again: do not let them wait. */
-  look() {
+  /** Somebody looks again, or has done something: do not let them wait. */
+  refresh() {
     if (this.state === "waiting") this.wake();
     else if (this.state === "live") this.catchUp(this.via, this.round);
   }
