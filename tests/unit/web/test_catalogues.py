@@ -15,13 +15,15 @@ from growi_transfer.web.static_files import STATIC
 PAGES = sorted(STATIC.glob("*.html"))
 SCRIPTS = sorted((STATIC / "js").rglob("*.js"))
 CATALOGUES = sorted((STATIC / "locales").glob("*.json"))
-GROUPS = ("common", "destination", "error", "login", "source", "transfer", "watch")
+GROUPS = ("common", "destination", "error", "login", "receipt", "source", "transfer", "watch")
 KEY = re.compile(rf"(?:{'|'.join(GROUPS)})(?:\.[A-Za-z0-9_]+)+")
 OPEN_KEY = re.compile(rf"[\"'`]((?:{'|'.join(GROUPS)})\.(?:[A-Za-z0-9_.]*[._])?)\$\{{")
 """A key that a script makes of a beginning and a value."""
 MADE_OF_CODES = ("error.",)
 """Their values come from the server, and where there is no text of ours the server's is shown."""
 NAMES = {"growi-transfer"}
+PRODUCTS = re.compile(r"{\w+}|growi-transfer|GROWI|MongoDB|GridFS|Amazon S3|Google Cloud Storage|Azure Blob Storage")
+"""What is written alike in every language."""
 CHOICE = re.compile(r"_(?:one)$")
 """Another form of a text, taken by `t` itself."""
 
@@ -112,7 +114,7 @@ def test_a_catalogue_is_one_sorted_line_for_each_text(path: Path) -> None:
 def test_japanese_is_japanese() -> None:
     same = {key for key, text in catalogue(STATIC / "locales" / "ja.json").items() if re.fullmatch(r"[ -~·]*", text)}
     assert {
-        ENGLISH[key] for key in same if re.search(r"[A-Za-z]{3}", re.sub(r"{\w+}|growi-transfer", "", ENGLISH[key]))
+        ENGLISH[key] for key in same if re.search(r"[A-Za-z]{3}", PRODUCTS.sub("", ENGLISH[key]))
     } == set()
 
 

@@ -19,16 +19,16 @@ export function get(path, options) {
 }
 
 /**
- * The JSON of the answer; null for an empty one. `body` is sent as JSON; requests other than GET have `{}` if none is given. `text` is
- * JSON that is sent as it stands.
+ * The JSON of the answer; null for an empty one. `body` is sent as JSON; requests other than GET have `{}` if none is given. `json` is
+ * a text that is sent as it stands.
  * Who is not logged in any more comes to the login page, and back. Throws ApiError.
  */
-export async function send(method, path, body, { headers = {}, signal, login = true, origin = "", text } = {}) {
+export async function send(method, path, body, { headers = {}, signal, login = true, origin = "", json } = {}) {
   const address = path.startsWith("/_api/") ? path : API + path;
   const given = { method, headers: { accept: "application/json", ...headers }, cache: "no-store", credentials: "same-origin", signal };
   if (method !== "GET") {
     given.headers["content-type"] = "application/json";
-    given.body = text ?? JSON.stringify(body ?? {});
+    given.body = json ?? JSON.stringify(body ?? {});
   }
   let answer;
   try {

@@ -101,7 +101,7 @@ class Card {
     const label = h("span", { id: `bytes-${transfer.id}` }, t("transfer.bytes"));
     this.element = h(
       "article",
-      { class: "card", dataset: { transfer: transfer.id }, "aria-labelledby": title.id },
+      { class: "card", "aria-labelledby": title.id, dataset: { transfer: transfer.id } },
       h("header", null, title, h("div", { class: "row" }, place("begun", h("span", { class: "hint" })), place("state", h("span", { class: "badge" })))),
       place("meaning", h("p", { "aria-live": "polite" })),
       place("todo", h("ol", { hidden: true }, ["restart", "index", "release"].map((name) => h("li", null, t(`destination.todo.${name}`))))),

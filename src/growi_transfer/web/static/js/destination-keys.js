@@ -7,7 +7,7 @@ import { confirmDialog, errorText, showError, toast } from "./shell.js";
 
 const AGAIN_MS = 15_000;
 const SOON_SECONDS = 300;
-const TONES = { free: "good", claimed: "busy", soon: "warn", expired: "", revoked: "" };
+const TONES = { free: "good", claimed: "", soon: "warn", expired: "", revoked: "" };
 
 /** The card of keys, in `place`. `refresh()` asks for the list anew; it does so by itself every quarter of a minute. */
 export class Keys {
@@ -16,7 +16,7 @@ export class Keys {
     this.keys = [];
     this.rows = [];
     this.issued = null;
-    this.fresh = h("div", { "aria-live": "polite" });
+    this.fresh = h("div", { class: "stack", "aria-live": "polite" });
     this.issueButton = h("button", { type: "button", class: "button primary", id: "issue", on: { click: () => this.issue() } }, t("destination.keys.issue"));
     this.said = h("p", { class: "problem", role: "alert", hidden: true });
     this.list = h("div", { class: "stack", id: "keys" });
@@ -136,18 +136,19 @@ export class Keys {
 
   row(key) {
     const state = h("span", { class: "badge" });
-    const ends = h("td", { class: "number" });
-    this.rows.push({ key, state, ends });
-    const revoke = h("button", { type: "button", class: "button small", dataset: { revoke: key.id }, "aria-label": t("destination.keys.revoke_one", { id: key.id.slice(0, 8) }), on: { click: () => this.revoke(key) } }, t("destination.keys.revoke"));
+    const ends = h("td");
+    const issued = h("time", { datetime: key.issued_at, title: date(key.issued_at) });
+    this.rows.push({ key, state, ends, issued });
+    const revoke = h("button", { type: "button", class: "button small", "aria-label": t("destination.keys.revoke_one", { id: key.id.slice(0, 8) }), dataset: { revoke: key.id }, on: { click: () => this.revoke(key) } }, t("destination.keys.revoke"));
     return h(
       "tr",
       { dataset: { key: key.id } },
       h("th", { scope: "row", class: "mono" }, key.id.slice(0, 8)),
       h("td", null, state),
-      h("td", null, h("time", { datetime: key.issued_at, title: date(key.issued_at) }, ago(key.issued_at, this.now()))),
+      h("td", null, issued),
       ends,
       h("td", null, key.claimed_by ? h("a", { class: "mono", href: `/transfers/${key.claimed_by}` }, key.claimed_by.slice(0, 8)) : "–"),
-      h("td", { class: "number" }, key.state === "valid" ? revoke : null),
+      h("td", null, key.state === "valid" ? revoke : null),
     );
   }
 
@@ -168,7 +169,8 @@ export class Keys {
 
   tick() {
     let ended = false;
-    for (const { key, state, ends } of this.rows) {
+    for (const { key, state, ends, issued } of this.rows) {
+      setText(issued, ago(key.issued_at, this.now()));
       const left = this.left(key);
       const word = wordOf(key, left);
       state.className = `badge ${TONES[word]}`;

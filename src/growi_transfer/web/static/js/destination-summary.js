@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { fill, h } from "./dom.js";
-import { bytes, count, duration, t } from "./i18n.js";
+import { bytes, count, duration, hasText, t } from "./i18n.js";
 import { showError } from "./shell.js";
 
 /** Shows the summary in `cards` and what has to be mended in `problems`. `again()` asks the server anew. */
@@ -45,7 +45,7 @@ export class Summary {
         ["free", space(database.free_bytes)],
       ]),
       card("storage", [
-        ["storage_type", named("destination.storage", storage.type)],
+        ["storage_type", typeName(storage.type)],
         ["writable", badge(storage.writable ? "good" : "bad", storage.writable ? "can_be_written" : "cannot_be_written")],
         ["attachments", t("destination.files_and_bytes", { count: storage.attachments, bytes: bytes(storage.bytes) })],
         ["free", space(storage.free_bytes)],
@@ -113,8 +113,6 @@ function space(value) {
   return value === null ? t("destination.unknown") : bytes(value);
 }
 
-function named(prefix, name) {
-  const key = `${prefix}.${name}`;
-  const text = t(key);
-  return text === key ? name : text;
+function typeName(type) {
+  return hasText(`destination.storage.${type}`) ? t(`destination.storage.${type}`) : type;
 }

@@ -14,13 +14,13 @@ const server = await startShell({ page: "destination" });
 const main = byId("main");
 
 if (server.roles.includes("receiver") || server.roles.length === 0) {
-  const section = (name, ...classes) => h("section", { class: ["card", ...classes].join(" "), id: name, "aria-label": t(`destination.part.${name}`) });
+  const section = (name, ...classes) => h("section", { class: ["card", ...classes].join(" "), id: `${name}-card`, "aria-label": t(`destination.part.${name}`) });
   const parts = {
     problems: h("div", { class: "stack", id: "problems" }),
-    keys: section("keys-card"),
+    keys: section("keys"),
     incoming: h("section", { class: "stack", id: "incoming-part", "aria-label": t("destination.part.incoming") }),
     cards: h("div", { class: "grid", id: "summary" }),
-    receipt: section("receipt-card"),
+    receipt: section("receipt"),
   };
   const again = h("button", { type: "button", class: "button small", id: "look-again", on: { click: () => look() } }, t("destination.look_again"));
   main.append(
@@ -36,9 +36,9 @@ if (server.roles.includes("receiver") || server.roles.length === 0) {
   let soon = null;
   const look = async () => {
     again.disabled = true;
-    again.setAttribute("aria-busy", "true");
+    again.ariaBusy = "true";
     await Promise.all([summary.again(), keys.refresh()]);
-    again.removeAttribute("aria-busy");
+    again.ariaBusy = null;
     again.disabled = false;
   };
   const changed = () => {

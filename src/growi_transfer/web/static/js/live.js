@@ -183,7 +183,7 @@ class Watch {
     try {
       const { transfer } = await this.ask(`/transfers/${id}`, { login: false });
       again = this.asked.get(name);
-      if (transfer.role === role && !again) this.tell(transfer);
+      if (transfer.role === role && !again) this.tell({ ...this.known.get(name), ...transfer });
     } catch {
       // the next change asks again
     } finally {

@@ -68,14 +68,14 @@ export function receiptForm(place) {
 
 async function verify(text, data, place, button) {
   button.disabled = true;
-  button.setAttribute("aria-busy", "true");
+  button.ariaBusy = "true";
   fill(place, h("p", null, t(data ? "receipt.reading" : "receipt.checking")));
   try {
-    fill(place, verdictOf(await send("POST", `/receipts/verify?data=${data}`, undefined, { text })));
+    fill(place, verdictOf(await send("POST", `/receipts/verify?data=${data}`, undefined, { json: text })));
   } catch (error) {
     fill(place, h("p", { class: "note bad" }, errorText(error)));
   } finally {
-    button.removeAttribute("aria-busy");
+    button.ariaBusy = null;
     button.disabled = false;
   }
 }
@@ -115,7 +115,7 @@ function facts({ receipt, signatures }) {
   const told = [
     ["state", `${t(`transfer.state.${receipt.state}`)}${receipt.final ? ` (${t("receipt.final")})` : ""}`],
     ["documents", t("receipt.in_collections", { documents: count(receipt.documents), count: receipt.collections.length, bytes: bytes(receipt.document_bytes) })],
-    ["attachments", `${t("receipt.files", { count: attachments.files })}, ${bytes(attachments.bytes)}`],
+    ["attachments", t("receipt.files", { count: attachments.files, bytes: bytes(attachments.bytes) })],
     ["how", t(attachments.deep ? "receipt.deep" : "receipt.on_arrival")],
     ["preset", hasText(`receipt.preset.${setup.preset}`) ? t(`receipt.preset.${setup.preset}`) : setup.preset],
     ["left_out", t("receipt.left_out_files", { skipped: count(receipt.skipped_files), failed: count(receipt.failed_files) })],

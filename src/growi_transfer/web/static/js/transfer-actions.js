@@ -47,7 +47,7 @@ function button(action, place, said, transfer, changed) {
     if (action.ask && !(await confirmed(action, transfer))) return;
     const all = [...place.children];
     for (const one of all) one.disabled = true;
-    pressed.setAttribute("aria-busy", "true");
+    pressed.ariaBusy = "true";
     said.hidden = true;
     try {
       await send("POST", `/transfers/${transfer.id}/${action.verb}`);
@@ -56,7 +56,7 @@ function button(action, place, said, transfer, changed) {
       setText(said, errorText(error));
       said.hidden = false;
     } finally {
-      pressed.removeAttribute("aria-busy");
+      pressed.ariaBusy = null;
       for (const one of all) one.disabled = false;
     }
   };
