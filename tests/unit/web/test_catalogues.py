@@ -113,9 +113,7 @@ def test_a_catalogue_is_one_sorted_line_for_each_text(path: Path) -> None:
 
 def test_japanese_is_japanese() -> None:
     same = {key for key, text in catalogue(STATIC / "locales" / "ja.json").items() if re.fullmatch(r"[ -~·]*", text)}
-    assert {
-        ENGLISH[key] for key in same if re.search(r"[A-Za-z]{3}", PRODUCTS.sub("", ENGLISH[key]))
-    } == set()
+    assert {ENGLISH[key] for key in same if re.search(r"[A-Za-z]{3}", PRODUCTS.sub("", ENGLISH[key]))} == set()
 
 
 def test_every_key_that_is_used_exists() -> None:

@@ -117,38 +117,31 @@ export class Keys {
     const focused = document.activeElement?.dataset?.revoke;
     fill(
       this.list,
-      alive.length ? this.table(alive) : h("p", { class: "quiet" }, t(over.length ? "destination.keys.none_valid" : "destination.keys.none")),
-      over.length ? h("details", { open }, h("summary", null, t("destination.keys.ended", { count: over.length })), this.table(over)) : null,
+      alive.length ? this.rowsOf(alive) : h("p", { class: "quiet" }, t(over.length ? "destination.keys.none_valid" : "destination.keys.none")),
+      over.length ? h("details", { open }, h("summary", null, t("destination.keys.ended", { count: over.length })), this.rowsOf(over)) : null,
     );
     if (focused) this.list.querySelector(`[data-revoke="${focused}"]`)?.focus();
     this.tick();
   }
 
-  table(keys) {
-    const heads = ["id", "state", "issued", "ends", "used_by", "revoke"];
-    const head = (name) => h("th", { scope: "col" }, name === "revoke" ? h("span", { class: "visually-hidden" }, t("destination.keys.col.revoke")) : t(`destination.keys.col.${name}`));
-    return h(
-      "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-label": t("destination.keys.heading") },
-      h("table", { class: "table" }, h("thead", null, h("tr", null, heads.map(head))), h("tbody", null, keys.map((key) => this.row(key)))),
-    );
+  rowsOf(keys) {
+    return h("ul", { class: "rows" }, keys.map((key) => this.row(key)));
   }
 
   row(key) {
+    const id = key.id.slice(0, 8);
     const state = h("span", { class: "badge" });
-    const ends = h("td");
+    const ends = h("span");
     const issued = h("time", { datetime: key.issued_at, title: date(key.issued_at) });
     this.rows.push({ key, state, ends, issued });
-    const revoke = h("button", { type: "button", class: "button small", "aria-label": t("destination.keys.revoke_one", { id: key.id.slice(0, 8) }), dataset: { revoke: key.id }, on: { click: () => this.revoke(key) } }, t("destination.keys.revoke"));
+    const revoke = h("button", { type: "button", class: "button small", "aria-label": t("destination.keys.revoke_one", { id }), dataset: { revoke: key.id }, on: { click: () => this.revoke(key) } }, t("destination.keys.revoke"));
+    const transfer = key.claimed_by && h("a", { class: "mono", href: `/transfers/${key.claimed_by}` }, key.claimed_by.slice(0, 8));
     return h(
-      "tr",
-      { dataset: { key: key.id } },
-      h("th", { scope: "row", class: "mono" }, key.id.slice(0, 8)),
-      h("td", null, state),
-      h("td", null, issued),
-      ends,
-      h("td", null, key.claimed_by ? h("a", { class: "mono", href: `/transfers/${key.claimed_by}` }, key.claimed_by.slice(0, 8)) : "–"),
-      h("td", null, key.state === "valid" ? revoke : null),
+      "li",
+      { class: "spread", dataset: { key: key.id } },
+      h("div", { class: "row" }, h("span", { class: "mono" }, id), state),
+      h("div", { class: "row grow quiet" }, issued, ends, transfer ? h("span", null, t("destination.keys.for"), " ", transfer) : null),
+      key.state === "valid" ? revoke : null,
     );
   }
 
@@ -170,12 +163,12 @@ export class Keys {
   tick() {
     let ended = false;
     for (const { key, state, ends, issued } of this.rows) {
-      setText(issued, ago(key.issued_at, this.now()));
+      setText(issued, t("destination.keys.issued", { when: ago(key.issued_at, this.now()) }));
       const left = this.left(key);
       const word = wordOf(key, left);
       state.className = `badge ${TONES[word]}`;
       setText(state, t(`destination.keys.state.${word}`));
-      setText(ends, key.state === "valid" && left > 0 ? t("destination.keys.in", { time: duration(left) }) : "–");
+      setText(ends, key.state === "valid" && left > 0 ? t("destination.keys.ends", { time: duration(left) }) : "");
       ended ||= key.state === "valid" && left <= 0;
       if (this.issued?.id === key.id) setText(this.issued.left, duration(Math.max(0, left)));
     }
