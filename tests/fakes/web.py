@@ -64,7 +64,9 @@ class MemoryBoard:
             self.snapshots[Role(snapshot.role), snapshot.id] = snapshot
             self._changed.notify_all()
 
-    async def watch(self, role: Role | None = None, transfer_id: str | None = None) -> AsyncIterator[Snapshot]:
+    async def watch(
+        self, role: Role | None = None, transfer_id: str | None = None, *, pace: float = 0.0
+    ) -> AsyncIterator[Snapshot]:
         seen: dict[tuple[Role, str], Snapshot] = {}
         self.watchers += 1
         try:

@@ -27,7 +27,7 @@ from growi_transfer.protocol.shape import from_json, to_json
 SAVE_SECONDS = 1.0
 """How old the ledger's copy of a changing snapshot may be."""
 WATCH_SECONDS = 0.1
-"""The least time between two rounds of a watcher."""
+"""The least time between two rounds of a watcher, where it does not say."""
 FOLLOWED = 20
 """Transfers, newest first, that a server looks at for the work of other processes."""
 _SILENT_SECONDS = 10.0
@@ -151,8 +151,10 @@ class ProgressBoard:
         """All that are held, those changed last first."""
         return [entry.snapshot for entry in reversed(self._entries.values())]
 
-    async def watch(self, role: Role | None = None, transfer_id: str | None = None) -> AsyncIterator[Snapshot]:
-        """The present state of each transfer asked for, then each change, at most about ten a second per transfer.
+    async def watch(
+        self, role: Role | None = None, transfer_id: str | None = None, *, pace: float = WATCH_SECONDS
+    ) -> AsyncIterator[Snapshot]:
+        """The present state of each transfer asked for, then each change, a transfer's at most one in `pace` seconds.
 
         Ends when the one transfer asked for by id has reached a finished state, or when the board closes.
         """
@@ -169,7 +171,7 @@ class ProgressBoard:
                     return
                 continue
             if fresh:
-                await asyncio.sleep(WATCH_SECONDS)  # changes gather
+                await asyncio.sleep(pace)  # changes gather
             if seen == self._version and not self._closed:
                 self._watching = True
                 await self._changed.wait()

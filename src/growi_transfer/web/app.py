@@ -28,14 +28,17 @@ from growi_transfer.web import (
     receiver_api,
     server_api,
     transfers_api,
+    watch_api,
 )
 from growi_transfer.web.auth import Guard
 from growi_transfer.web.details_api import CollectionSums
 from growi_transfer.web.errors import on_http_exception, on_transfer_error
+from growi_transfer.web.feed import Feed
 from growi_transfer.web.live import Live
 from growi_transfer.web.refusals import Refusals
 from growi_transfer.web.services import Services
 from growi_transfer.web.uploads import clear_spool
+from growi_transfer.web.watch_links import WatchLinks
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
@@ -51,6 +54,7 @@ ROUTES: list[BaseRoute] = [
     *instance_api.ROUTES,
     *receipts_api.ROUTES,
     *server_api.ROUTES,
+    *watch_api.ROUTES,
     *pages.ROUTES,
 ]
 
@@ -82,8 +86,17 @@ class App:
         async with self._open_services() as services:
             await asyncio.to_thread(clear_spool, services.data_dir)
             guard = Guard(services)
-            async with self._live.run(services, guard):
-                yield {"services": services, "guard": guard, "stopping": self._stopping, "sums": CollectionSums()}
+            links = WatchLinks(services.ledger, services.session_secrets, services.clock)
+            feed = Feed(services.board)
+            async with feed.running(), self._live.run(services, guard, links, feed):
+                yield {
+                    "services": services,
+                    "guard": guard,
+                    "stopping": self._stopping,
+                    "sums": CollectionSums(),
+                    "watch_links": links,
+                    "feed": feed,
+                }
 
     async def release_watchers(self) -> None:
         """End all event streams and Socket.IO connections, which otherwise never end by themselves.

@@ -39,7 +39,7 @@ _EPOCH_LIMIT = 1 << 53
 _audit = structlog.get_logger("growi_transfer.audit")
 
 
-class _Sha512Signer(Signer):
+class Sha512Signer(Signer):
     default_digest_method = staticmethod(hashlib.sha512)
     default_key_derivation = "hmac"
 
@@ -53,7 +53,7 @@ class AdminAccess:
         self._token = _digest(token)
         self._clock = clock
         self._seconds = session_seconds
-        self._serializer = URLSafeSerializer(list(secrets), salt=_PURPOSE, signer=_Sha512Signer)
+        self._serializer = URLSafeSerializer(list(secrets), salt=_PURPOSE, signer=Sha512Signer)
         # Tells tokens apart without saying anything about them: only the holder of a secret can make or read it.
         self._generation = hmac.new(secrets[-1].encode(), self._token, hashlib.sha512).hexdigest()[:32]
         self._generations = frozenset(

@@ -1,88 +1,86 @@
 """Server-sent events: the present state of transfers at once, then every change.
 
-`GET transfers/{id}/events` ends at a finished state; `GET events` (the watch page's) never does. Each `transfer` event
-is the same JSON as `GET transfers/{id}` and says all there is, so a reader that was away needs nothing that it missed:
-`Last-Event-ID` is accepted and changes nothing.
+`GET transfers/{id}/events` ends at a finished state; `GET events` (the pages') and `GET watch/events` (a watch link's)
+do not. Each `transfer` event says all there is, so a reader that was away needs nothing that it missed: `Last-Event-ID`
+is accepted and changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.machine import FINISHED
-from growi_transfer.protocol.progress import Snapshot
-from growi_transfer.protocol.shape import to_json
 from growi_transfer.web.auth import guard_of, presents_key, services_of
+from growi_transfer.web.feed import Feed, Told, Watching, encoded_event
 from growi_transfer.web.present import row_of, shape_of
 from growi_transfer.web.requests import api, transfer_id_of
+from growi_transfer.web.watch_links import WatchLink, watch_links_of
 
 _RETRY_MS = 2000
 _RETRY_AFTER_END_MS = 60_000
 
 
 class EventStream(Response):
-    """An answer that lasts until `snapshots` ends, the reader goes, or `stopping` is set. `first` is sent at once."""
+    """An answer that lasts until what is watched is over, the reader goes, or one of `ends` is done. `first` is sent at
+    once; `form` gives the bytes of a state."""
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, first: bytes, snapshots: AsyncIterator[Snapshot], *, stopping: asyncio.Event, heartbeat: float
+        self,
+        watching: Watching,
+        form: Callable[[Told], bytes],
+        *,
+        first: bytes = b"",
+        ends: Sequence[Coroutine[Any, Any, object]],
+        heartbeat: float,
     ) -> None:
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
+        self._watching = watching
+        self._form = form
         self._first = first
-        self._snapshots = snapshots
-        self._stopping = stopping
+        self._ends = ends
         self._heartbeat = heartbeat
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def write(data: bytes, *, more: bool = True) -> None:
-            await send({"type": "http.response.body", "body": data, "more_body": more})
-
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        ends = [asyncio.create_task(_gone(receive)), asyncio.create_task(self._stopping.wait())]
-        coming: asyncio.Task[Snapshot | None] = asyncio.create_task(_next(self._snapshots))
-        number = 0
+        telling = asyncio.create_task(self._tell(send))
+        tasks = [telling, *(asyncio.create_task(one) for one in (_gone(receive), *self._ends))]
         try:
-            await write(f"retry: {_RETRY_MS}\n\n".encode() + self._first)
-            while True:
-                done, _ = await asyncio.wait(
-                    [coming, *ends], timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    await write(b": still here\n\n")
-                if done.intersection(ends):
-                    break
-                if coming in done:
-                    snapshot = coming.result()
-                    if snapshot is None:
-                        await write(b"event: end\nretry: %d\ndata: {}\n\n" % _RETRY_AFTER_END_MS)
-                        break
-                    number += 1
-                    await write(_event(number, to_json(snapshot)))
-                    coming = asyncio.create_task(_next(self._snapshots))
-            await write(b"", more=False)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (coming, *ends):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(coming, *ends, return_exceptions=True)
+            await asyncio.wait(tasks)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-
-async def _next(snapshots: AsyncIterator[Snapshot]) -> Snapshot | None:
-    return await anext(snapshots, None)
-
-
-async def _nothing() -> AsyncIterator[Snapshot]:
-    none: tuple[Snapshot, ...] = ()
-    for snapshot in none:
-        yield snapshot
+    async def _tell(self, send: Send) -> None:
+        data = f"retry: {_RETRY_MS}\n\n".encode() + self._first
+        while True:
+            data += b"".join(self._form(told) for told in self._watching.take())
+            over = self._watching.is_over
+            if over:
+                data += b"event: end\nretry: %d\ndata: {}\n\n" % _RETRY_AFTER_END_MS
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+            if over:
+                return
+            data = b""
+            try:
+                async with asyncio.timeout(self._heartbeat):
+                    await self._watching.changed()
+            except TimeoutError:
+                data = b": still here\n\n"
 
 
 async def _gone(receive: Receive) -> None:
@@ -90,8 +88,9 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _event(number: int, shape: object) -> bytes:
-    return b"id: %d\nevent: transfer\ndata: %s\n\n" % (number, orjson.dumps({"transfer": shape}))
+def feed_of(request: Request) -> Feed:
+    feed: Feed = request.state.feed
+    return feed
 
 
 async def watch_transfer(request: Request) -> Response:
@@ -109,21 +108,31 @@ async def watch_transfer(request: Request) -> Response:
     known = services.board.snapshot(row.role, row.id) is not None
     over = not known and row.position.state in FINISHED
     return EventStream(
-        b"" if known else _event(0, shape_of(services, row)),
-        _nothing() if over else services.board.watch(row.role, row.id),
-        stopping=request.state.stopping,
+        feed_of(request).watching(row.role, row.id, ends=True, over=over),
+        lambda told: told.event,
+        first=b"" if known else encoded_event(0, shape_of(services, row)),
+        ends=[request.state.stopping.wait()],
         heartbeat=services.limits.heartbeat_seconds,
     )
 
 
 async def watch_all(request: Request) -> Response:
     guard_of(request).admin(request)
-    services = services_of(request)
     return EventStream(
-        b"",
-        services.board.watch(),
-        stopping=request.state.stopping,
-        heartbeat=services.limits.heartbeat_seconds,
+        feed_of(request).watching(),
+        lambda told: told.event,
+        ends=[request.state.stopping.wait()],
+        heartbeat=services_of(request).limits.heartbeat_seconds,
+    )
+
+
+def watch_through(request: Request, link: WatchLink) -> Response:
+    """What a watch link shows, for as long as it is valid."""
+    return EventStream(
+        feed_of(request).watching(link.role, link.transfer_id),
+        lambda told: told.watcher_event,
+        ends=[request.state.stopping.wait(), watch_links_of(request).ended(link)],
+        heartbeat=services_of(request).limits.heartbeat_seconds,
     )
 
 

@@ -1,29 +1,33 @@
 """Socket.IO, as GROWI's admin page speaks it: namespace `/admin`, `admin:g2gProgress` and `admin:g2gError`.
 
-Only admins get in: `auth` is `{"token": <admin token>}`, or the page's login cookie comes with the handshake. Who comes
-late gets the present state of every live transfer at once. One task, owned by the server's lifespan, reads the board
-and sends to all.
+Who gets in: an admin, whose `auth` is `{"token": <admin token>}` or whose login cookie comes with the handshake, to all
+transfers; and `{"watch": <token>}` of a watch link, to the progress of its one, for as long as the link is valid. Who
+comes late gets the present state of every live transfer at once. One task, owned by the server's lifespan, reads the
+feed and sends to all.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 import socketio
 import structlog
+from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
 from growi_transfer.ledger.base import Ledger, Role
 from growi_transfer.protocol.errors import AdminRequired, TransferError
 from growi_transfer.protocol.machine import FINISHED, State
 from growi_transfer.protocol.progress import Failure, Snapshot
-from growi_transfer.protocol.shape import to_json
-from growi_transfer.web.auth import COOKIE, Guard
-from growi_transfer.web.services import Board, Services
+from growi_transfer.web.auth import COOKIE, Guard, is_same_origin
+from growi_transfer.web.feed import Feed, Told
+from growi_transfer.web.services import Services
+from growi_transfer.web.watch_links import WatchLink, WatchLinks
 
 PATH = "/socket.io/"
 NAMESPACE = "/admin"
@@ -34,11 +38,21 @@ ERROR_SEND = "admin:g2g:error_send_growi_archive"
 ERROR_ATTACHMENT = "admin:g2g:error_upload_attachment"
 """GROWI's keys of its own texts."""
 
-_ROOM = "admins"
+_ADMINS = "admins"
 _BODY_LIMIT = 1_000_000
 _BEFORE_COPYING = (State.CREATED, State.CHECKED)
 _AGAIN_SECONDS = 0.5
 _log = structlog.get_logger("growi_transfer.web")
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What there is while the services are open."""
+
+    guard: Guard
+    links: WatchLinks
+    ledger: Ledger
+    feed: Feed
 
 
 class Live:
@@ -46,29 +60,35 @@ class Live:
 
     def __init__(self) -> None:
         self._server = socketio.AsyncServer(
-            async_mode="asgi", namespaces=[NAMESPACE], max_http_buffer_size=_BODY_LIMIT, logger=False
+            async_mode="asgi",
+            namespaces=[NAMESPACE],
+            max_http_buffer_size=_BODY_LIMIT,
+            logger=False,
+            cors_allowed_origins=_is_ours,
         )
         self._server.on("connect", self._connect, namespace=NAMESPACE)
         self._app = socketio.ASGIApp(self._server, socketio_path=PATH)
-        self._guard: Guard | None = None
-        self._present: dict[tuple[str, str], Snapshot] = {}
+        self._running: _Running | None = None
         self._told: dict[tuple[str, str], set[Failure]] = {}
-        self._welcomes: set[asyncio.Task[None]] = set()
+        self._states: dict[tuple[str, str], State] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, _limited(receive), send)
 
     @asynccontextmanager
-    async def run(self, services: Services, guard: Guard) -> AsyncIterator[None]:
-        """Let admins in, and send while the block lasts."""
-        self._guard = guard
-        broadcaster = asyncio.create_task(self._broadcast(services.board, services.ledger))
+    async def run(self, services: Services, guard: Guard, links: WatchLinks, feed: Feed) -> AsyncIterator[None]:
+        """Let watchers in, and send while the block lasts."""
+        self._running = _Running(guard, links, services.ledger, feed)
+        broadcaster = asyncio.create_task(self._broadcast(self._running))
         try:
             yield
         finally:
-            self._guard = None
-            broadcaster.cancel()
-            await asyncio.gather(broadcaster, *self._welcomes, return_exceptions=True)
+            self._running = None
+            tasks = [broadcaster, *self._tasks]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.disconnect_all()
             await self._server.shutdown()
 
@@ -83,71 +103,113 @@ class Live:
     # clients
 
     async def _connect(self, sid: str, environ: dict[str, Any], auth: object = None) -> None:
-        if not self._admits(environ, auth):
+        running = self._running
+        if running is None:
             raise socketio.exceptions.ConnectionRefusedError(AdminRequired().message)
+        try:
+            link = await _admit(running, environ, auth)
+        except TransferError as refusal:
+            raise socketio.exceptions.ConnectionRefusedError(refusal.message) from None
         # Nothing may be sent before the library has told the client that it is in, which is after this returns.
-        task = asyncio.create_task(self._welcome(sid))
-        self._welcomes.add(task)
-        task.add_done_callback(self._welcomes.discard)
+        self._start(self._welcome(sid, running.feed, link))
+        if link is not None:
+            self._start(self._end(sid, running.links, link))
 
-    def _admits(self, environ: dict[str, Any], auth: object) -> bool:
-        if self._guard is None:
-            return False
-        token = auth.get("token") if isinstance(auth, dict) else None
-        if not isinstance(token, str) or not token:
-            return self._guard.is_session(_cookie(environ.get("HTTP_COOKIE", "")))
-        client = environ["asgi.scope"].get("client")
-        return self._guard.refusal_of_token(token, client[0] if client else "") is None
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _welcome(self, sid: str) -> None:
+    async def _welcome(self, sid: str, feed: Feed, link: WatchLink | None) -> None:
         while self._server.manager.is_pre_connected(sid, NAMESPACE):
             await asyncio.sleep(0)
         if not self._server.manager.is_connected(sid, NAMESPACE):
             return
         # First into the room, then the present state: a change between the two is sent rather than missed.
-        await self._server.enter_room(sid, _ROOM, namespace=NAMESPACE)
-        for snapshot in list(self._present.values()):
-            await self._server.emit(PROGRESS, _progress(snapshot), to=sid, namespace=NAMESPACE)
+        await self._server.enter_room(sid, _ADMINS if link is None else _room(link.role, link.transfer_id), NAMESPACE)
+        watching = feed.watching() if link is None else feed.watching(link.role, link.transfer_id)
+        for told in watching.take():
+            if link is not None:
+                await self._server.emit(PROGRESS, _progress(told.watcher_shape), to=sid, namespace=NAMESPACE)
+            elif told.snapshot.position.state not in FINISHED:
+                await self._server.emit(PROGRESS, _progress(told.shape), to=sid, namespace=NAMESPACE)
 
-    # the board
+    async def _end(self, sid: str, links: WatchLinks, link: WatchLink) -> None:
+        await links.ended(link)
+        await self._server.disconnect(sid, namespace=NAMESPACE)
 
-    async def _broadcast(self, board: Board, ledger: Ledger) -> None:
+    # the feed
+
+    async def _broadcast(self, running: _Running) -> None:
+        watching = running.feed.watching()
         while True:
             try:
-                async for snapshot in board.watch():
-                    await self._tell(snapshot, ledger)
+                await watching.changed()
+                for told in watching.take():
+                    await self._tell(told, running.ledger)
             except Exception:  # noqa: BLE001 - whatever it was, the next watcher must not wait for ever
                 _log.exception("the live broadcast stopped and begins again")
-            await asyncio.sleep(_AGAIN_SECONDS)
+                await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def _tell(self, snapshot: Snapshot, ledger: Ledger) -> None:
+    async def _tell(self, told: Told, ledger: Ledger) -> None:
+        snapshot = told.snapshot
         item = (snapshot.role, snapshot.id)
-        before = self._present.get(item)
-        if snapshot.position.state in FINISHED:
-            self._present.pop(item, None)
-        else:
-            self._present[item] = snapshot
-        await self._emit(PROGRESS, _progress(snapshot))
-        told = self._told.setdefault(item, set())
-        fresh = [failure for failure in snapshot.failures if failure not in told]
+        state = snapshot.position.state
+        before = self._states.get(item)
+        self._states[item] = state
+        await self._emit(PROGRESS, lambda: _progress(told.shape), _ADMINS)
+        await self._emit(PROGRESS, lambda: _progress(told.watcher_shape), _room(Role(snapshot.role), snapshot.id))
+        known = self._told.setdefault(item, set())
+        fresh = [failure for failure in snapshot.failures if failure not in known]
         self._told[item] = set(snapshot.failures)
         for failure in fresh:
-            key = ERROR_ATTACHMENT if failure.kind == "file" else ERROR_SEND
-            await self._emit(ERROR, {"message": failure.message, "key": key, "transfer": snapshot.id})
-        failed_now = snapshot.position.state is State.FAILED
-        if failed_now and before is not None and before.position.state is not State.FAILED:
+            await self._error(ERROR_ATTACHMENT if failure.kind == "file" else ERROR_SEND, failure.message, snapshot.id)
+        if state is State.FAILED and before not in (None, State.FAILED):
             key = ERROR_EXPORT if snapshot.position.came_from in _BEFORE_COPYING else ERROR_SEND
-            message = await _reason(snapshot, ledger)
-            await self._emit(ERROR, {"message": message, "key": key, "transfer": snapshot.id})
-        if snapshot.position.state in FINISHED:
+            await self._error(key, await _reason(snapshot, ledger), snapshot.id)
+        if state in FINISHED:
             self._told.pop(item, None)
+            self._states.pop(item, None)
 
-    async def _emit(self, event: str, data: dict[str, Any]) -> None:
-        await self._server.emit(event, data, to=_ROOM, namespace=NAMESPACE)
+    async def _error(self, key: str, message: str, transfer_id: str) -> None:
+        await self._emit(ERROR, lambda: {"message": message, "key": key, "transfer": transfer_id}, _ADMINS)
+
+    async def _emit(self, event: str, data: Callable[[], dict[str, Any]], room: str) -> None:
+        """Encoded once for all in the room, and not at all for an empty one."""
+        if next(iter(self._server.manager.get_participants(NAMESPACE, room)), None) is not None:
+            await self._server.emit(event, data(), to=room, namespace=NAMESPACE)
 
 
-def _progress(snapshot: Snapshot) -> dict[str, Any]:
-    shape = to_json(snapshot)
+async def _admit(running: _Running, environ: Mapping[str, Any], auth: object) -> WatchLink | None:
+    """None for an admin, or the watch link of who has only that. Raises TransferError for all others."""
+    scope = environ["asgi.scope"]
+    client = scope.get("client")
+    address = client[0] if client else ""
+    given = auth if isinstance(auth, dict) else {}
+    if "watch" in given:
+        token = given["watch"]
+        return await running.links.check(token if isinstance(token, str) else "", address)
+    token = given.get("token")
+    if isinstance(token, str) and token:
+        refusal = running.guard.refusal_of_token(token, address)
+    else:
+        is_admin = running.guard.is_session(_cookie(environ.get("HTTP_COOKIE", "")))
+        refusal = None if is_admin else AdminRequired()
+    if refusal is not None:
+        raise refusal
+    return None
+
+
+def _is_ours(origin: str, environ: Mapping[str, Any]) -> bool:
+    """Whether a page that connects is one of ours. Browsers always say where it is from; other programs do not."""
+    return is_same_origin(Headers(scope=environ["asgi.scope"]))
+
+
+def _room(role: Role, transfer_id: str) -> str:
+    return f"{role.value} {transfer_id}"
+
+
+def _progress(shape: dict[str, Any]) -> dict[str, Any]:
     return {"mongo": shape["mongo"], "attachments": shape["attachments"], "transfer": shape}
 
 

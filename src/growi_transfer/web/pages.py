@@ -20,6 +20,7 @@ from growi_transfer.web.uploads import read_body
 
 _FORM_LIMIT = 16 << 10
 _LOGIN = page_text("login.html")
+_WATCH = page_text("watch.html")
 _PLAIN = ("/", "/destination", "/source", "/transfers")
 _OF_A_TRANSFER = "/transfers/"
 
@@ -44,6 +45,11 @@ async def home(request: Request) -> Response:
     if services.receiver is None:
         return RedirectResponse("/source", 303)
     return RedirectResponse("/destination" if services.pusher is None else "/transfers", 303)
+
+
+async def watch_page(_: Request) -> Response:
+    """For everybody: it shows nothing without the token that its address has behind the `#`."""
+    return HTMLResponse(_WATCH, headers={"referrer-policy": "no-referrer"})
 
 
 async def login_page(request: Request) -> Response:
@@ -120,6 +126,7 @@ ROUTES: list[BaseRoute] = [
     Route("/source", admin_page("source.html")),
     Route("/transfers", admin_page("transfer.html")),
     Route("/transfers/{transfer_id}", admin_page("transfer.html")),
+    Route("/watch", watch_page),
     Route("/login", login, methods=["POST"]),
     Route("/login", login_page),
     Route("/logout", logout, methods=["POST"]),

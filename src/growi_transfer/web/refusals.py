@@ -19,6 +19,8 @@ from growi_transfer.web.errors import internal_error_response
 from growi_transfer.web.services import Limits
 
 _HEADERS: tuple[tuple[bytes, bytes], ...] = (
+    # What a route sets itself is left as it is.
+    (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     # Not `no-referrer`: with that a browser sends `Origin: null` from our own login form.
     (b"referrer-policy", b"same-origin"),
@@ -32,7 +34,6 @@ _HEADERS: tuple[tuple[bytes, bytes], ...] = (
         ),
     ),
 )
-_NO_STORE = (b"cache-control", b"no-store")
 
 
 class Refusals:
@@ -102,9 +103,8 @@ class _Answer:
             await self._send(message)
 
     def _headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        headers.extend(_HEADERS)
-        if not any(name == b"cache-control" for name, _ in headers):
-            headers.append(_NO_STORE)
+        given = {name for name, _ in headers}
+        headers.extend(header for header in _HEADERS if header[0] not in given)
         if self._closing:
             headers.append((b"connection", b"close"))
         return headers

@@ -190,9 +190,12 @@ class RecheckService(Protocol):
 
 
 class Board(Protocol):
-    """Present state first, then each change; ends at a finished state if one transfer is watched."""
+    """Present state first, then each change, of a transfer at most one in `pace` seconds; ends at a finished state if
+    one transfer is watched."""
 
-    def watch(self, role: Role | None = None, transfer_id: str | None = None) -> AsyncIterator[Snapshot]: ...
+    def watch(
+        self, role: Role | None = None, transfer_id: str | None = None, *, pace: float = ...
+    ) -> AsyncIterator[Snapshot]: ...
 
     def snapshot(self, role: Role, transfer_id: str) -> Snapshot | None: ...
 

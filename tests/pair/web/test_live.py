@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ import socketio
 from tests.fakes.http import serve
 from tests.fakes.web import ADMIN_TOKEN, OTHER, TRANSFER, World
 
-from growi_transfer.ledger.base import Role
+from growi_transfer.ledger.base import Role, TransferRow
 from growi_transfer.protocol.machine import Position, State
-from growi_transfer.protocol.progress import Failure, Snapshot
+from growi_transfer.protocol.progress import Failure, Notice, Snapshot
 from growi_transfer.protocol.shape import to_json
 from growi_transfer.web.app import create_app
 from growi_transfer.web.auth import AdminAccess
 from growi_transfer.web.services import Limits
+from growi_transfer.web.watch_links import WatchLinks
+from growi_transfer.web.watcher_shape import watcher_shape
 
 API = "/_api/v3/g2g-transfer"
 ADMIN = {"authorization": f"Bearer {ADMIN_TOKEN}"}
@@ -323,3 +326,81 @@ async def test_the_login_cookie_opens_too_but_not_for_another_origin(world: Worl
         with pytest.raises(socketio.exceptions.ConnectionError):
             await client.connect(f"http://{address}", namespaces=["/admin"], headers=headers)
         await client.disconnect()
+
+
+# through a watch link
+
+
+async def watch_link(world: World, lifetime: timedelta = timedelta(hours=1)) -> tuple[str, TransferRow]:
+    """The token of a new link to the transfer, and the transfer's row. The server's own links know of it."""
+    row = await world.ledger.get_transfer(Role.PUSHER, TRANSFER)
+    assert row is not None
+    links = WatchLinks(world.ledger, world.services.session_secrets, world.clock)
+    return (await links.issue(row, lifetime)).token, row
+
+
+async def test_a_link_shows_one_transfer_live_over_both_ways(
+    world: World, address: str, http: aiohttp.ClientSession
+) -> None:
+    await world.row(Role.PUSHER)
+    await world.board.put(COPYING)
+    await world.board.put(Snapshot(OTHER, "receiver", position=Position(State.COPYING)))
+    token, _ = await watch_link(world)
+    async with (
+        watching(address, {"watch": token}) as watcher,
+        http.get(f"{API}/watch/events", headers={"x-growi-transfer-watch": token}) as answer,
+    ):
+        stream = events(answer)
+        secret = Notice("users_conflict", "Some users conflict.", {"users": ["alice"]})
+        for snapshot in (
+            COPYING,
+            replace(COPYING, bytes_done=50, warnings=(secret,)),
+            replace(COPYING, position=Position(State.COMPLETED), bytes_done=100),
+        ):
+            await world.board.put(Snapshot(OTHER, "receiver", position=Position(State.COPYING), bytes_done=1))
+            await world.board.put(snapshot)
+            shape = watcher_shape(to_json(snapshot))
+            assert await watcher.next() == (
+                "admin:g2gProgress",
+                {"mongo": shape["mongo"], "attachments": shape["attachments"], "transfer": shape},
+            )
+            assert await next_event(stream) == ("transfer", {"transfer": shape})
+        # The end of the transfer is not the end of the link: it may be resumed, and rolled back.
+        await world.board.put(replace(COPYING, position=Position(State.ROLLED_BACK)))
+        assert (await watcher.next())[1]["transfer"]["state"] == "rolled_back"
+        assert (await next_event(stream))[1]["transfer"]["state"] == "rolled_back"
+        assert watcher.events.empty()
+
+
+async def test_a_link_that_ends_cuts_its_watchers_off(world: World, address: str, http: aiohttp.ClientSession) -> None:
+    await world.row(Role.PUSHER)
+    await world.board.put(COPYING)
+    path = f"{API}/transfers/{TRANSFER}/watch-links"
+    async with http.post(path, headers=ADMIN, json={}) as made:
+        token = (await made.json())["path"].removeprefix("/watch#")
+    kept, _ = await watch_link(world)
+    async with (
+        watching(address, {"watch": token}) as watcher,
+        watching(address, {"watch": kept}) as other,
+        http.get(f"{API}/watch/events", headers={"x-growi-transfer-watch": token}) as answer,
+        asyncio.timeout(10),
+    ):
+        await watcher.next()
+        await other.next()
+        async with http.delete(f"{path}/{(await made.json())['link']['id']}", headers=ADMIN) as revoked:
+            assert revoked.status == 204
+        assert (await answer.content.read()).count(b"event: transfer") == 1
+        await watcher.client.wait()
+        assert other.client.connected
+        assert "/admin" in other.client.namespaces
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        await Watcher().client.connect(f"http://{address}", namespaces=["/admin"], auth={"watch": token})
+
+
+@pytest.mark.parametrize("token", ["", "wrong", None, ["x"], ADMIN_TOKEN])
+async def test_a_wrong_link_lets_nobody_in(world: World, address: str, token: Any) -> None:
+    client = socketio.AsyncClient(reconnection=False)
+    auth = {"watch": token, "token": ADMIN_TOKEN} if token is None else {"watch": token}
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        await client.connect(f"http://{address}", namespaces=["/admin"], auth=auth)
+    await client.disconnect()

@@ -18,6 +18,13 @@ class AdminRequired(Forbidden):
     code = "admin_required"
 
 
+class WatchLinkEnded(Forbidden):
+    """This link is not valid any more: its time is over, or it was revoked."""
+
+    # One answer for a wrong token too: a stranger learns nothing from it.
+    code = "watch_link_ended"
+
+
 class TransferNotFound(NotFound):
     """There is no transfer with this id."""
 

@@ -4,6 +4,7 @@ import { fill, h, setText } from "./dom.js";
 import { bytes, count, date, decimal, duration, hasText, t } from "./i18n.js";
 import { watch } from "./live.js";
 import { RUNNING, fillActions } from "./transfer-actions.js";
+import { watchLinkButton } from "./watch-link.js";
 
 const STEPS = ["checked", "copying", "reconciling", "indexing", "verifying", "ready", "committing", "completed"];
 const TONE = { completed: "good", ready: "good", failed: "bad", paused: "warn", cancelled: "warn", rolled_back: "warn" };
@@ -59,7 +60,7 @@ class Card {
     this.element = h(
       "article",
       { class: "card" },
-      h("header", null, h("h2", null, place("direction", h("span")), " ", id), place("state", h("span", { class: "badge" }))),
+      h("header", null, h("h2", null, place("direction", h("span")), " ", id), h("div", { class: "row" }, readOnly ? null : watchLinkButton(transfer), place("state", h("span", { class: "badge" })))),
       h("ol", { class: "steps", "aria-label": t("transfer.steps") }, STEPS.map((step) => place(step, h("li", null, t(`transfer.state.${step}`))))),
       place("actions", h("div", { class: "actions", role: "group", "aria-label": t("transfer.actions") })),
       place("said", h("p", { class: "problem", role: "alert", hidden: true })),
