@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from growi_transfer import __version__
-from growi_transfer.cli import export, key, push, receipt, serve, transfers
+from growi_transfer.cli import export, key, push, receipt, serve, storage, transfers
 from growi_transfer.cli.exits import ExitCode
 from growi_transfer.cli.inputs import KEY_ON_COMMAND_LINE
 from growi_transfer.cli.memory import bound_arenas, spare_collector
@@ -48,7 +48,7 @@ class _InOrder(TyperGroup):
     """Commands in the order in which people meet them."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        order = ("demo", "serve", "key", "push", "transfers", "receipt", "export", "import", "bench")
+        order = ("demo", "serve", "key", "push", "transfers", "receipt", "storage", "export", "import", "bench")
         return [name for name in order if name in self.commands]
 
 
@@ -137,6 +137,7 @@ app.add_typer(key.app, name="key")
 app.command("push")(push.push)
 app.add_typer(transfers.app, name="transfers")
 app.add_typer(receipt.app, name="receipt")
+app.add_typer(storage.app, name="storage")
 app.command("export")(export.export_wiki)
 app.command("import")(export.import_wiki)
 

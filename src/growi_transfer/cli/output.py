@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterable
 from typing import Any, TextIO
 from unicodedata import category
 
@@ -53,6 +54,10 @@ class Output:
 
     def value(self, value: Any) -> None:
         self._write(sys.stdout, orjson.dumps(value, default=str).decode())
+
+    def values(self, values: Iterable[Any]) -> None:
+        """Several at once."""
+        self._write(sys.stdout, "\n".join(orjson.dumps(value, default=str).decode() for value in values))
 
     def last(self, value: Any) -> None:
         """The last line of a run with `--json`."""

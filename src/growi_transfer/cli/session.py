@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -123,6 +123,9 @@ class Services(Protocol):
     def instance(self) -> Callable[[], Awaitable[dict[str, Any]]]: ...
 
     @property
+    def stored_files(self) -> StoredFiles: ...
+
+    @property
     def keys(self) -> web.KeyService: ...
 
     @property
@@ -132,6 +135,43 @@ class Services(Protocol):
 class Recheck(Protocol):
     async def check(self, body: bytes, *, data: bool = False) -> dict[str, Any]:
         """The verdict on a receipt. Raises ReceiptInvalid."""
+
+
+class StoredFile(Protocol):
+    """A file in the storage. See `storage.base`."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def modified(self) -> float | None: ...
+
+
+class StoredFiles(Protocol):
+    """This wiki's storage beside its documents. See `jobs.stored_files`."""
+
+    @property
+    def kind(self) -> str: ...
+
+    async def check(self, *, size: int, tries: int) -> Sequence[Any]: ...
+
+    async def free_bytes(self) -> int | None: ...
+
+    def pages(self, prefix: str = "") -> AsyncGenerator[Sequence[StoredFile], None]: ...
+
+    async def usage(self, prefix: str = "") -> Mapping[str, Any]: ...
+
+    def outcome(self) -> Any: ...
+
+    def findings(self, outcome: Any, *, older_than: timedelta) -> AsyncGenerator[Any, None]: ...
+
+    async def check_deletable(self) -> None:
+        """Raises DestinationBusy or StateConflict."""
+
+    def delete_orphans(self, outcome: Any, *, older_than: timedelta) -> AsyncGenerator[Sequence[Any], None]: ...
 
 
 class OpenServices(Protocol):

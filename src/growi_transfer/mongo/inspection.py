@@ -13,6 +13,7 @@ from bson.regex import Regex
 
 from growi_transfer.mongo.client import DECODED, Database
 from growi_transfer.protocol.errors import DatabaseRefused
+from growi_transfer.protocol.places import EXPORT, EXPORT_FOLDER, Layout
 
 _BATCH = 2000
 _OBJECT = 0x03
@@ -34,12 +35,64 @@ async def database_free_bytes(database: Database) -> int | None:
     return None if not total or used is None else max(0, int(total) - int(used))
 
 
-async def attachments_by_name(database: Database) -> AsyncIterator[list[dict[str, Any]]]:
-    """`fileName` and `page` of every attachment, in pages, in the order of the names' bytes. GROWI's index gives the
-    order; without it the server sorts on its disk. What is no text comes first or last."""
-    pipeline = [{"$sort": {"fileName": 1}}, {"$project": {"_id": 0, "fileName": 1, "page": 1}}]
+ATTACHMENT_FIELDS = {"page": 1, "fileName": 1, "filePath": 1, "attachmentType": 1, "fileSize": 1}
+"""What of an attachment says which file it has."""
+
+
+async def attachments_by_path(database: Database, layout: Layout) -> AsyncIterator[list[dict[str, Any]]]:
+    """Every attachment in pages, ATTACHMENT_FIELDS of each with `path`, in the order of the paths' bytes: once for each
+    place where its file may be (`protocol.places.storage_paths`; one for nearly all), which `rank` counts from 0.
+
+    The server sorts, on its disk if need be. Without a text for a name `path` is missing; these come first. Names are
+    not checked.
+    """
+    pipeline: list[Mapping[str, Any]] = [
+        {
+            "$project": {
+                **ATTACHMENT_FIELDS,
+                "path": {"$filter": {"input": _places(layout), "cond": {"$ne": ["$$this", None]}}},
+            }
+        },
+        {"$unwind": {"path": "$path", "includeArrayIndex": "rank", "preserveNullAndEmptyArrays": True}},
+        {"$sort": {"path": 1}},
+    ]
     async for batch in database.aggregate("attachments", pipeline, batch_documents=_BATCH):
         yield batch
+
+
+def _places(layout: Layout) -> list[Any]:
+    """`storage_paths` as an expression of the server's; null where a place does not apply."""
+    name = {"$cond": [_is_text("$fileName"), "$fileName", None]}
+    file_path = {"$cond": [{"$and": [_is_text("$filePath"), {"$ne": ["$filePath", ""]}]}, "$filePath", None]}
+    if not layout.has_folders:
+        # What `user/` and `attachment/` mean is lost in such a storage: it lists all files as the latter.
+        return [{"$concat": ["attachment/", name]}, {"$concat": ["attachment/", file_path]}]
+    folder = {"$cond": [{"$eq": [{"$ifNull": ["$page", None]}, None]}, "user/", "attachment/"]}
+    usual = {"$concat": [folder, name]}
+    export = {"$cond": [{"$eq": ["$attachmentType", EXPORT]}, {"$concat": [EXPORT_FOLDER, name]}, None]}
+    found = [export, usual] if layout.export_folder else [usual, export]
+    return [file_path, *found] if layout.legacy_paths else [*found, file_path]
+
+
+def _is_text(field: str) -> dict[str, Any]:
+    return {"$eq": [{"$type": field}, "string"]}
+
+
+async def named_paths(database: Database, paths: Sequence[str]) -> set[str]:
+    """Those of these paths whose last part is the `fileName` of some attachment."""
+    names = sorted({path.rpartition("/")[2] for path in paths})
+    found = await database.find("attachments", {"fileName": {"$in": names}}, {"_id": 0, "fileName": 1})
+    there = {one["fileName"] for one in found}
+    return {path for path in paths if path.rpartition("/")[2] in there}
+
+
+async def users_images(database: Database) -> set[str]:
+    """Names of files that users have as their images: GROWI 3.3 and older had no attachments for these."""
+    found: set[str] = set()
+    query = {"image": {"$type": "string", "$ne": ""}}
+    async for batch in database.aggregate("users", [{"$match": query}, {"$project": {"_id": 0, "image": 1}}]):
+        found.update(one["image"].partition("?")[0].rpartition("/")[2] for one in batch)
+    return found
 
 
 async def page_paths(database: Database, ids: Iterable[Any]) -> Mapping[Any, str]:

@@ -9,7 +9,7 @@ from growi_transfer.protocol.source_facts import SourceFacts
 
 
 def attachment_warnings(source: SourceFacts) -> Iterator[Finding]:
-    """Attachments without a file, files without an attachment, and names that stand for two attachments."""
+    """Attachments and files that do not fit together, and names that stand for two of either."""
     if source.with_attachments and source.missing_file_count:
         has = "has" if source.missing_file_count == 1 else "have"
         yield Finding(
@@ -33,6 +33,28 @@ def attachment_warnings(source: SourceFacts) -> Iterator[Finding]:
             f"{counted(source.duplicate_name_count, 'file name')} {stand} in more than one attachment; they share one"
             f" file{_named(source.duplicate_names, source.duplicate_name_count)}",
             {"count": source.duplicate_name_count, "files": list(source.duplicate_names[:SHOWN])},
+        )
+    if source.other_size_count:
+        say = "says" if source.other_size_count == 1 else "say"
+        yield Finding(
+            "attachment_size_differs",
+            f"{counted(source.other_size_count, 'attachment')} of the source {say} another size than the file has, a"
+            " fault in GROWI's data. The files move as they are"
+            f"{_named(source.other_sizes, source.other_size_count)}",
+            {"count": source.other_size_count, "files": list(source.other_sizes[:SHOWN])},
+        )
+    if source.stored_twice_count:
+        is_there = "is" if source.stored_twice_count == 1 else "are"
+        yield Finding(
+            "file_stored_twice",
+            f"{counted(source.stored_twice_count, 'file')} of the source {is_there} in GridFS more than once under the"
+            f" same name. The newest of each moves, {counted(source.older_copies, 'older one')} will not"
+            f"{_named(source.stored_twice, source.stored_twice_count)}",
+            {
+                "count": source.stored_twice_count,
+                "older": source.older_copies,
+                "files": list(source.stored_twice[:SHOWN]),
+            },
         )
     if source.orphan_count:
         belong = "belongs" if source.orphan_count == 1 else "belong"

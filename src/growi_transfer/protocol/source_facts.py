@@ -56,6 +56,14 @@ class SourceFacts:
     """Paths of files in the source's storage that no attachment document names, the first ones."""
     orphan_count: int = 0
     orphan_bytes: int = 0
+    other_sizes: tuple[str, ...] = ()
+    """File names of attachment documents that say another size than their file has, the first ones."""
+    other_size_count: int = 0
+    stored_twice: tuple[str, ...] = ()
+    """Paths of files of which the storage has older ones under the same name, the first ones."""
+    stored_twice_count: int = 0
+    older_copies: int = 0
+    """How many these older ones are."""
     document_bytes: int = 0
     """Raw BSON of the documents that move."""
     document_disk_bytes: int = 0

@@ -1,30 +1,28 @@
-"""A source's attachments, held against the files in its storage: both in the order of names, one look at each.
-
-Memory stays flat: a page of documents and a page of files are held at a time.
-"""
+"""A source's attachments, held against the files in its storage (`storage.matching`), and counted."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
 
 from bson import ObjectId
 
 from growi_transfer.mongo.client import Database
 from growi_transfer.mongo.collections import CollectionInfo
-from growi_transfer.mongo.inspection import attachments_by_name, unstorable_documents
-from growi_transfer.protocol.errors import NameIllegal, TransferError
+from growi_transfer.mongo.inspection import attachments_by_path, unstorable_documents
+from growi_transfer.protocol.errors import TransferError
 from growi_transfer.protocol.findings import SHOWN
-from growi_transfer.protocol.names import check_file_name
+from growi_transfer.protocol.places import layout_of
 from growi_transfer.protocol.source_facts import UnstorableDocument
 from growi_transfer.pusher.excluded_pages import ExcludedPages
-from growi_transfer.storage.base import Storage, StoredFile
+from growi_transfer.storage.base import Storage
+from growi_transfer.storage.matching import Match, matches
 
 _NAME = 300
 """Characters of a name that is shown; one that GROWI made has 36, one in a damaged document may have millions."""
+_PAGE = 2000
 _AT_ONCE = 8
 """Collections asked at once."""
 
@@ -56,120 +54,71 @@ class Attachments:
     excluded: Tally = field(default_factory=Tally)
     """Documents whose page the operator left out."""
     duplicates: Tally = field(default_factory=Tally)
-    """Names that more than one document has."""
+    """Names of files that more than one document has."""
     orphans: Tally = field(default_factory=Tally)
     """Files without a document."""
+    other_size: Tally = field(default_factory=Tally)
+    """Documents that say another size than their file has; they move as they are."""
+    stored_twice: Tally = field(default_factory=Tally)
+    """Files of which GridFS has older ones under the same name; `bytes` counts these older ones."""
 
     @property
     def documents(self) -> int:
         return self.moving.count + self.missing.count + self.illegal.count + self.excluded.count
 
 
-class _Shelf:
-    """The files below one folder, in order; each is taken once."""
-
-    def __init__(self, pages: AsyncIterator[list[StoredFile]], orphans: Tally) -> None:
-        self._pages = pages
-        self._orphans = orphans
-        self._files: list[StoredFile] = []
-        self._at = 0
-        self._matched = ""
-
-    async def find(self, path: str) -> StoredFile | None:
-        """The file with this path. Paths are asked for in ascending order; what lies between two is an orphan."""
-        while True:
-            while self._at < len(self._files):
-                file = self._files[self._at]
-                if file.path == path:
-                    self._matched = path
-                    return file
-                if file.path > path:
-                    return None
-                self._leave(file)
-            if not await self._next_page():
-                return None
-
-    async def drain(self) -> None:
-        """Whatever is left belongs to nothing."""
-        while True:
-            for file in self._files[self._at :]:
-                self._leave(file)
-            if not await self._next_page():
-                return
-
-    def _leave(self, file: StoredFile) -> None:
-        self._at += 1
-        if file.path != self._matched:
-            self._orphans.add(file.path, file.size)
-
-    async def _next_page(self) -> bool:
-        self._files, self._at = await anext(self._pages, []), 0
-        return bool(self._files)
-
-
 async def look_at_attachments(database: Database, storage: Storage, excluded: ExcludedPages) -> Attachments:
     """Count what moves and what does not. Raises the storage's errors, if there is an attachment at all."""
     found = Attachments()
-    folders = ("attachment/", "user/") if storage.features.has_folders else ("attachment/",)
-    async with aclosing(_Listing(storage, folders, found.orphans)) as listing:
-        last: object = None
-        times = 0
-        async for batch in attachments_by_name(database):
-            left_out = await excluded.among(batch)
-            for document in batch:
-                name, page = document.get("fileName"), document.get("page")
-                times = times + 1 if name == last else 1
-                last = name
-                if times == 2 and isinstance(name, str):
-                    found.duplicates.add(name)
-                if not isinstance(name, str):
-                    found.illegal.add(repr(name)[:80])
-                    continue
-                file = await listing.find(name, has_page=page is not None)
-                if isinstance(page, ObjectId) and page in left_out:
-                    found.excluded.add(name, file.size if file else 0)
-                elif not _is_legal(name):
-                    found.illegal.add(repr(name)[:80])
-                elif file is None:
-                    found.missing.add(name)
-                else:
-                    found.moving.add(name, file.size)
-        try:
-            await listing.drain()
-        except TransferError:
-            if found.documents:
-                raise
-            # Without attachments nothing of the storage moves, and so it need not even be there.
+    documents = attachments_by_path(database, layout_of(storage.features.kind))
+    try:
+        async with aclosing(_some(matches(storage, documents))) as pages:
+            async for page in pages:
+                left_out = await excluded.among([match.document for match in page if match.document is not None])
+                for match in page:
+                    _count(found, match, left_out)
+    except TransferError:
+        if found.documents or await database.find("attachments", {}, {"_id": 1}, limit=1):
+            raise
+        # Without attachments nothing of the storage moves, and so it need not even be there.
     return found
 
 
-def _is_legal(name: str) -> bool:
-    try:
-        check_file_name(name)
-    except NameIllegal:
-        return False
-    return True
+def _count(found: Attachments, match: Match, left_out: set[ObjectId]) -> None:
+    file, document = match.file, match.document
+    if file is not None and file.copies > 1 and not match.is_repeated:
+        found.stored_twice.add(file.path, file.copies - 1)
+    if document is None:
+        if file is not None:
+            found.orphans.add(file.path, file.size)
+        return
+    name, page = document.get("fileName"), document.get("page")
+    if match.is_repeated and isinstance(name, str):
+        found.duplicates.add(name)
+    if not isinstance(name, str):
+        found.illegal.add(repr(name)[:80])
+    elif isinstance(page, ObjectId) and page in left_out:
+        found.excluded.add(name, file.size if file else 0)
+    elif not match.is_legal:
+        found.illegal.add(repr(name)[:80])
+    elif file is None:
+        found.missing.add(name)
+    else:
+        found.moving.add(name, file.size)
+        if document.get("fileSize") not in (None, file.size):
+            found.other_size.add(name)
 
 
-class _Listing:
-    def __init__(self, storage: Storage, folders: tuple[str, ...], orphans: Tally) -> None:
-        self._pages = [storage.list_files(folder) for folder in folders]
-        self._folders = folders
-        self._shelves = [_Shelf(pages, orphans) for pages in self._pages]
-
-    async def find(self, name: str, *, has_page: bool) -> StoredFile | None:
-        which = 0 if has_page or len(self._shelves) == 1 else 1
-        return await self._shelves[which].find(self._folders[which] + name)
-
-    async def drain(self) -> None:
-        for shelf in self._shelves:
-            await shelf.drain()
-
-    async def aclose(self) -> None:
-        for pages in self._pages:
-            close: Any = getattr(pages, "aclose", None)
-            if close is not None:
-                await close()
+async def _some(found: AsyncGenerator[Match, None]) -> AsyncGenerator[list[Match], None]:
+    """Pages of them, so that their pages of the wiki are asked for together."""
+    page: list[Match] = []
+    async with aclosing(found):
+        async for match in found:
+            page.append(match)
+            if len(page) >= _PAGE:
+                yield page
+                page = []
+    yield page
 
 
 async def look_for_unstorable(

@@ -181,5 +181,10 @@ def _about(found: Attachments) -> dict[str, Any]:
         "orphans": tuple(found.orphans.names),
         "orphan_count": found.orphans.count,
         "orphan_bytes": found.orphans.bytes,
+        "other_sizes": tuple(found.other_size.names),
+        "other_size_count": found.other_size.count,
+        "stored_twice": tuple(found.stored_twice.names),
+        "stored_twice_count": found.stored_twice.count,
+        "older_copies": found.stored_twice.bytes,
         "file_bytes": found.moving.bytes,
     }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 from growi_transfer.protocol.errors import TransferError
@@ -40,6 +41,20 @@ class StoredFile:
 
     path: str
     size: int
+    modified: float | None = field(default=None, compare=False)
+    """When it was last written, in seconds since 1970; None where the storage or the question does not tell."""
+    copies: int = field(default=1, compare=False)
+    """How many files have this name, in a listing of a storage (GridFS) that lets several: the newest is this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Parts of a file that was never finished, and that nobody goes on with."""
+
+    name: str
+    size: int
+    modified: float | None
+    """When the last part was written, in seconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,16 @@ class PartialUpload(Protocol):
 
     async def close(self) -> None:
         """Release handles and keep what is there for a later `Storage.partial` with the same id."""
+
+
+class Leftovers(Protocol):
+    """What a storage without whole-or-nothing writes of its own collects: `registry.leftovers_of` tells which do."""
+
+    def leftovers(self, older_than: timedelta) -> AsyncIterator[list[Leftover]]:
+        """Pages of those whose last part is older. Uploads that can go on are none."""
+
+    async def remove_leftovers(self, names: Sequence[str], older_than: timedelta) -> set[str]:
+        """Remove those of these that still are leftovers; their names."""
 
 
 class Storage(Protocol):

@@ -7,6 +7,7 @@ one name the newest is the file, as the GridFS specification has it; writing rem
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from growi_transfer.protocol.errors import (
 from growi_transfer.storage.base import READ_CHUNK, Features, FileMeta, SmallFile, StoredFile
 from growi_transfer.storage.gridfs_bucket import BATCH_CHUNKS, Bucket, Commands
 from growi_transfer.storage.gridfs_documents import CHUNK_SIZE, Row, chunks_of, files_document, joined
+from growi_transfer.storage.gridfs_orphans import OrphanChunks
 from growi_transfer.storage.gridfs_partial import GridFsPartialUpload
 from growi_transfer.storage.paths import OWN_PREFIX, split_path
 
@@ -39,6 +41,7 @@ class GridFsStorage:
 
     def __init__(self, commands: Commands) -> None:
         self._bucket = Bucket(commands)
+        self.orphans = OrphanChunks(self._bucket)
 
     @property
     def features(self) -> Features:
@@ -114,11 +117,15 @@ class GridFsStorage:
                     continue
                 rows = kept
             newest: dict[str, Row] = {}
+            copies: dict[str, int] = {}
             for row in rows:
-                if row.filename not in newest or row.age > newest[row.filename].age:
+                known = newest.get(row.filename)
+                if known is not None:
+                    copies[row.filename] = copies.get(row.filename, 1) + 1
+                if known is None or row.age > known.age:
                     newest[row.filename] = row
             found = [
-                StoredFile(shown + name, row.length)
+                StoredFile(shown + name, row.length, row.modified, copies.get(name, 1))
                 for name, row in newest.items()
                 if name.startswith(start) and _is_path(shown + name)
             ]
@@ -234,10 +241,14 @@ class GridFsStorage:
 
     async def probe(self) -> None:
         path, data = f"{OWN_PREFIX}probe/{ObjectId()}", os.urandom(64)
-        for error in await self.write_many([SmallFile(path, data)]):
-            if error is not None:
-                raise error
-        read = await self.read_many([path], len(data))
+        try:
+            for error in await self.write_many([SmallFile(path, data)]):
+                if error is not None:
+                    raise error
+            read = await self.read_many([path], len(data))
+        except asyncio.CancelledError:
+            await self.delete(path)
+            raise
         await self.delete(path)
         if read != [data]:
             raise StorageUnavailable("What was written to the attachment storage was not read back.")

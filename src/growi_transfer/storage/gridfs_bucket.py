@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Protocol
@@ -153,7 +153,7 @@ class Bucket:
 
         `replaced` are the rows known before; those that others added meanwhile are removed if they are older.
         """
-        await self.run({"insert": FILES, "documents": list(documents), "ordered": False}, majority=True)
+        await _answered(self.run({"insert": FILES, "documents": list(documents), "ordered": False}, majority=True))
         mine = {document["filename"]: as_row(document) for document in documents}
         gone = {row.id for row in replaced}
         for row in await self.rows(mine):
@@ -197,9 +197,10 @@ class Bucket:
     async def give_up(self, note: str, ids: Sequence[Any], reason: BaseException) -> None:
         """After an error while the files of a note were written: remove their chunks and the note.
 
-        Where an answer was lost, the command may still be carried out: then the note stays for `prepare`.
+        Where an answer was lost, the command may still be carried out: then the note stays for `prepare`. A caller that
+        was cancelled has waited for the command under way.
         """
-        if isinstance(reason, Exception) and not isinstance(reason, StorageUnavailable):
+        if isinstance(reason, Exception | asyncio.CancelledError) and not isinstance(reason, StorageUnavailable):
             with suppress(TransferError):
                 await self.remove_orphans(ids)
                 await self.drop_note(note)
@@ -220,16 +221,20 @@ class Bucket:
 
     async def remove_orphans(self, ids: Sequence[Any]) -> None:
         """Remove the chunks of those ids that no file has."""
-        there = {row.id async for row in self._find_rows({"_id": {"$in": list(ids)}})}
-        orphans = [id_ for id_ in ids if id_ not in there]
+        orphans = await self.without_file(ids)
         if orphans:
             await self.run(delete_command(CHUNKS, {"files_id": {"$in": orphans}}))
+
+    async def without_file(self, ids: Sequence[Any]) -> list[Any]:
+        """Those of these ids that no file has."""
+        there = {row.id async for row in self._find_rows({"_id": {"$in": list(ids)}})}
+        return [id_ for id_ in ids if id_ not in there]
 
     # --- chunks --------------------------------------------------------------------------------------------------
 
     async def add_chunks(self, chunks: Sequence[Mapping[str, Any]]) -> None:
         """Not yet durable: the majority write of the files document, which comes later in the oplog, makes it so."""
-        await self.run({"insert": CHUNKS, "documents": list(chunks), "ordered": False})
+        await _answered(self.run({"insert": CHUNKS, "documents": list(chunks), "ordered": False}))
 
     async def find_chunks(self, query: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
         """At most `limit` chunks (together less than 16 MB) by file and number."""
@@ -259,6 +264,16 @@ class Bucket:
         if now.id != row.id:
             return StorageUnavailable("The file was replaced while it was read.", path=row.filename)
         return SizeMismatch("The file is damaged in GridFS: its chunks are not those of its length.", path=row.filename)
+
+
+async def _answered(command: Coroutine[Any, Any, Any]) -> None:
+    """Run a command. Who is cancelled meanwhile waits for its answer: what was sent may still be carried out."""
+    task = asyncio.ensure_future(command)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def delete_command(collection: str, query: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from bson import ObjectId
 from growi_transfer.storage.base import FileMeta
 
 CHUNK_SIZE = 255 * 1024
+_UNKNOWN = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,11 @@ class Row:
         return self.uploaded, str(self.id)
 
     @property
+    def modified(self) -> float | None:
+        """Seconds since 1970; None where the document does not tell."""
+        return None if self.uploaded == _UNKNOWN else self.uploaded.timestamp()
+
+    @property
     def chunks(self) -> int:
         return -(-self.length // self.chunk_size)
 
@@ -48,7 +54,7 @@ def as_row(document: Mapping[str, Any]) -> Row:
         filename=document["filename"],
         length=int(document["length"]),
         chunk_size=int(document.get("chunkSize") or CHUNK_SIZE),
-        uploaded=uploaded if isinstance(uploaded, datetime) else datetime.min.replace(tzinfo=UTC),
+        uploaded=uploaded if isinstance(uploaded, datetime) else _UNKNOWN,
     )
 
 

@@ -91,7 +91,7 @@ class Disk:
             except FileNotFoundError:
                 continue
             if stat.S_ISREG(status.st_mode):
-                page.append(StoredFile(path, status.st_size))
+                page.append(StoredFile(path, status.st_size, status.st_mtime))
             if len(page) >= PAGE:
                 yield page
                 page = []

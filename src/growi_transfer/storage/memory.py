@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from hashlib import sha256
 
 from growi_transfer.protocol.errors import (
@@ -22,10 +22,22 @@ _PAGE = 1000
 
 class MemoryStorage:
     """Files in a dictionary. `capacity` (bytes) and `writable` may be changed at any time to bring faults about.
-    `folds_names`: as a disk that ignores case."""
+    `folds_names`: as a disk that ignores case. `kind`: the storage whose layout GROWI would use here. `clock`: seconds
+    since 1970, for listings."""
 
-    def __init__(self, *, capacity: int | None = None, writable: bool = True, folds_names: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        capacity: int | None = None,
+        writable: bool = True,
+        folds_names: bool = False,
+        kind: str = "memory",
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self._folds_names = folds_names
+        self._kind = kind
+        self._clock = clock
+        self.modified: dict[str, float] = {}
         self.capacity = capacity
         self.writable = writable
         self.files: dict[str, bytes] = {}
@@ -33,7 +45,7 @@ class MemoryStorage:
 
     @property
     def features(self) -> Features:
-        return Features(kind="memory", durable=False, folds_names=self._folds_names)
+        return Features(kind=self._kind, durable=False, folds_names=self._folds_names)
 
     async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         data = self._get(path)
@@ -68,7 +80,9 @@ class MemoryStorage:
         )
         for start in range(0, len(names), _PAGE):
             page = names[start : start + _PAGE]
-            yield [StoredFile(path, len(self.files[path])) for path in page if path in self.files]
+            yield [
+                StoredFile(path, len(self.files[path]), self.modified.get(path)) for path in page if path in self.files
+            ]
 
     async def delete(self, path: str) -> None:
         split_path(path)
@@ -135,6 +149,8 @@ class MemoryStorage:
         """Make a whole file visible."""
         self.check_room(len(data))
         self.files[self._name(path)] = data
+        if self._clock is not None:
+            self.modified[self._name(path)] = self._clock()
 
     def _name(self, path: str) -> str:
         """The name under which a file is there, or would be."""

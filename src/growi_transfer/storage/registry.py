@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from growi_transfer.protocol.errors import StorageNotConfigured
-from growi_transfer.storage.base import Storage
+from growi_transfer.storage.base import Leftovers, Storage
 from growi_transfer.storage.places import ObjectKind, ObjectStoreSettings, place_of
 
 if TYPE_CHECKING:
@@ -65,3 +65,13 @@ def _object_storage(kind: ObjectKind, settings: ObjectStoreSettings) -> Storage:
             kind=kind,
         ) from None
     return ObjectStorage(place)
+
+
+def leftovers_of(storage: Storage) -> Leftovers | None:
+    """Where a storage may have parts of files that were never finished, what finds and removes them."""
+    if storage.features.kind == "gridfs":
+        from growi_transfer.storage.gridfs import GridFsStorage
+
+        if isinstance(storage, GridFsStorage):
+            return storage.orphans
+    return None

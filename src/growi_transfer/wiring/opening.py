@@ -16,6 +16,7 @@ from growi_transfer.jobs.instance import InstanceSummary
 from growi_transfer.jobs.orders import PUSHER_ORDERS, RECEIVER_ORDERS, Orders
 from growi_transfer.jobs.recheck import Recheck
 from growi_transfer.jobs.retention import purge_hourly
+from growi_transfer.jobs.stored_files import StoredFiles
 from growi_transfer.ledger.base import Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.process import is_gone, process_name
@@ -43,6 +44,7 @@ class Services:
     orders: Orders
     recheck: Recheck
     instance: InstanceSummary
+    stored_files: StoredFiles
     data_dir: Path
     receiver: Receiver | None
     growi: GrowiSide | None
@@ -94,6 +96,7 @@ async def open_services(
             orders=orders,
             recheck=Recheck(database=parts.database, storage=parts.storage, ledger=parts.ledger, signer=parts.signer),
             instance=instance_summary(parts),
+            stored_files=StoredFiles(database=parts.database, storage=parts.storage, ledger=parts.ledger, clock=now),
             data_dir=settings.data_dir,
             receiver=receiver,
             growi=growi_side(parts, receiver) if receiver is not None else None,

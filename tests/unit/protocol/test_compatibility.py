@@ -369,6 +369,11 @@ def test_what_does_not_fit_together_in_the_storage() -> None:
         orphans=tuple(f"attachment/{number}" for number in range(20)),
         orphan_count=2000,
         orphan_bytes=5000,
+        other_sizes=("b.png",),
+        other_size_count=1,
+        stored_twice=("attachment/c.png",),
+        stored_twice_count=1,
+        older_copies=4,
     )
     told = {finding.code: finding for finding in judge(source, DESTINATION).warnings}
     assert told["attachment_name_duplicate"].details == {"count": 1, "files": ["a.png"]}
@@ -376,7 +381,16 @@ def test_what_does_not_fit_together_in_the_storage() -> None:
     assert "2,000 files of 5,000 bytes" in told["file_without_attachment"].message
     assert told["file_without_attachment"].details["count"] == 2000
     assert len(told["file_without_attachment"].details["files"]) == 20
-    assert set(told) == {"attachment_name_duplicate", "name_illegal", "file_without_attachment"}
+    assert told["attachment_size_differs"].details == {"count": 1, "files": ["b.png"]}
+    assert told["file_stored_twice"].details == {"count": 1, "older": 4, "files": ["attachment/c.png"]}
+    assert "4 older ones" in told["file_stored_twice"].message
+    assert set(told) == {
+        "attachment_name_duplicate",
+        "attachment_size_differs",
+        "file_stored_twice",
+        "file_without_attachment",
+        "name_illegal",
+    }
 
 
 def test_an_older_server_hides_its_older_compatibility_version() -> None:

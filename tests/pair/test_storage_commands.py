@@ -1,0 +1,194 @@
+"""`growi-transfer storage` as its users run it, on a real database and real storages."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from growi_transfer.cli.main import run
+
+NAME = "0123456789abcdef0123456789abcdef.png"
+GONE = "f" * 32 + ".png"
+
+
+class Shop:
+    """One wiki and its command line. `kind`: FILE_UPLOAD."""
+
+    def __init__(self, folder: Path, uri: str, name: str, kind: str) -> None:
+        head, _, query = uri.partition("?")
+        self.uploads = folder / "uploads"
+        self.uploads.mkdir()
+        self.database = MongoClient[dict[str, Any]](uri)[name]
+        self.environ = {
+            "MONGO_URI": f"mongodb://{head.split('/')[2]}/{name}?{query}",
+            "FILE_UPLOAD": kind,
+            "GROWI_TRANSFER_DATA_DIR": str(folder / "data"),
+            "GROWI_TRANSFER_UPLOADS_DIR": str(self.uploads),
+        }
+        self.kind = kind
+
+    def run(self, *arguments: str, **environ: str) -> int:
+        return run(["storage", *arguments], {**self.environ, **environ})
+
+    def add(self, name: str, content: bytes, *, folder: str = "attachment", days: float = 0) -> None:
+        """A file, written so many days ago."""
+        if self.kind == "local":
+            path = self.uploads / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            then = time.time() - days * 86400
+            os.utime(path, (then, then))
+            return
+        from datetime import UTC, datetime, timedelta
+
+        import gridfs
+
+        bucket = gridfs.GridFSBucket(self.database, "attachmentFiles")
+        identity = bucket.upload_from_stream(name, content)
+        then_ = datetime.now(UTC) - timedelta(days=days)
+        self.database["attachmentFiles.files"].update_one({"_id": identity}, {"$set": {"uploadDate": then_}})
+
+
+@pytest.fixture(params=["local", "mongodb"])
+def shop(request: pytest.FixtureRequest, tmp_path: Path, mongo_uri: str, mongo_database_name: str) -> Iterator[Shop]:
+    made = Shop(tmp_path, mongo_uri, mongo_database_name, request.param)
+    yield made
+    made.database.client.close()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_check_says_what_works(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shop.run("check", "--size", "1", "--tries", "2") == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[:2] for line in shown.splitlines()[2:]] == [
+        [step, "ok"] for step in ("layout", "write", "read", "list", "delete")
+    ]
+    assert shop.run("check", "--size", "1", "--json") == 0
+    (told,) = lines(capsys)
+    assert told["ok"]
+    assert told["kind"] == ("local" if shop.kind == "local" else "gridfs")
+    assert all(step["ok"] and step["median_ms"] > 0 for step in told["steps"])
+    assert {step["step"] for step in told["steps"] if step["bytes_per_second"]} == {"write", "read"}
+    assert sorted(shop.uploads.rglob("*")) == []
+    assert shop.database["attachmentFiles.files"].count_documents({}) == 0
+    assert shop.database["attachmentFiles.chunks"].count_documents({}) == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "code", "word"),
+    [
+        ({"FILE_UPLOAD": "none"}, 1, "storage_not_configured"),
+        ({"FILE_UPLOAD": "local", "GROWI_TRANSFER_UPLOADS_DIR": "/nowhere/at/all"}, 1, "storage_not_writable"),
+        ({"GROWI_TRANSFER_PORT": "x"}, 2, "setting_invalid"),
+    ],
+)
+def test_a_check_says_what_is_wrong(
+    shop: Shop, capsys: pytest.CaptureFixture[str], environ: dict[str, str], code: int, word: str
+) -> None:
+    assert shop.run("check", "--json", **environ) == code
+    told = lines(capsys)[-1]
+    assert not told["ok"]
+    errors = [step["error"] for step in told.get("steps", []) if step["error"]] or [told["error"]]
+    assert [error["code"] for error in errors] == [word]
+    assert shop.run("check", **environ) == code
+    assert f"({word})" in capsys.readouterr().err
+
+
+def test_files_listed_and_summed_up(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b", "c"):
+        shop.add(name, b"12345")
+    assert shop.run("list", "--json") == 0
+    *files, last = lines(capsys)
+    assert [file["path"] for file in files] == ["attachment/a", "attachment/b", "attachment/c"]
+    assert all(file["size"] == 5 and file["modified"].startswith("20") for file in files)
+    assert last == {"ok": True, "files": 3, "bytes": 15, "more": False}
+    assert shop.run("list", "attachment/b", "--json") == 0
+    assert lines(capsys)[-1]["files"] == 1
+    assert shop.run("list", "--limit", "2") == 0
+    shown = capsys.readouterr()
+    assert [line.split()[-1] for line in shown.out.splitlines()] == ["attachment/a", "attachment/b"]
+    assert "there are more" in shown.err
+    assert shop.run("du", "--json") == 0
+    assert lines(capsys)[-1]["kinds"] == {"attachment": {"files": 3, "bytes": 15}}
+    assert shop.run("du") == 0
+    assert "attachment  3      15 B" in capsys.readouterr().out
+
+
+def test_names_that_would_move_the_cursor_are_shown_harmless(
+    tmp_path: Path, mongo_uri: str, mongo_database_name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = Shop(tmp_path, mongo_uri, mongo_database_name, "local")
+    shop.add("a\x1b[2Jb", b"1")
+    assert shop.run("list") == 0
+    assert shop.run("orphans") == 0
+    assert "\x1b" not in capsys.readouterr().out
+    shop.database.client.close()
+
+
+def test_orphans_are_told_and_deleted_only_when_asked(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.database["attachments"].insert_many(
+        [{"fileName": NAME, "page": 1, "fileSize": 4}, {"fileName": GONE, "page": 1, "fileSize": 4}]
+    )
+    shop.add(NAME, b"four", days=90)
+    shop.add("1" * 32 + ".png", b"old", days=90)
+    shop.add("2" * 32 + ".png", b"young", days=1)
+    shop.add("readme.txt", b"mine", days=90)
+    assert shop.run("orphans", "--json") == 0
+    *found, last = lines(capsys)
+    assert [(one["what"], one["path"][11:13], one.get("kept")) for one in found] == [
+        ("file_without_document", "11", None),
+        ("file_without_document", "22", "young"),
+        ("document_without_file", "ff", None),
+        ("file_without_document", "re", "name_not_growi"),
+    ]
+    assert last["deletable"] == {"files": 1, "bytes": 3}
+    assert last["deleted"] is None
+    assert shop.run("orphans") == 0
+    assert "May be deleted: 1 files, 3 B." in capsys.readouterr().err
+    assert shop.run("orphans", "--delete") == 2
+    assert "--yes" in capsys.readouterr().err
+    assert shop.run("orphans", "--delete", "--yes", "--older-than", "100", "--json") == 0
+    assert lines(capsys)[-1]["deleted"] is None
+    assert shop.run("orphans", "--delete", "--yes", "--json") == 0
+    told = lines(capsys)
+    assert {"deleted": "attachment/" + "1" * 32 + ".png", "bytes": 3} in told
+    assert told[-1]["deleted"] == {"files": 1, "bytes": 3}
+    assert shop.run("list", "--json") == 0
+    assert lines(capsys)[-1]["files"] == 3
+
+
+def test_a_check_that_is_stopped_leaves_nothing(shop: Shop) -> None:
+    environ = {**os.environ, **shop.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "growi_transfer", "storage", "check", "--size", "1024", "--tries", "100"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while not _has_begun(shop):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 4, told
+    assert b"interrupted" in told or b"Stopped" in told
+    assert sorted(shop.uploads.rglob("*")) == []
+    assert shop.database["attachmentFiles.files"].count_documents({}) == 0
+    assert shop.database["growi_transfer_uploads"].count_documents({"_id": {"$regex": "^upload"}}) == 0
+
+
+def _has_begun(shop: Shop) -> bool:
+    if shop.kind == "local":
+        return any(shop.uploads.rglob("check/*/*"))
+    return shop.database["attachmentFiles.files"].count_documents({"filename": {"$regex": "/check/"}}) > 0
