@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import shutil
 import signal
 import socket
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from tests.fakes import object_servers
-from tests.fakes.object_servers import NPM, ObjectServer, s3_server
+from tests.fakes.object_servers import ObjectServer
 
 from growi_transfer.mongo.embedded import EmbeddedMongod, find_mongod
 
@@ -68,23 +69,29 @@ def mongo_uri_standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 @pytest.fixture(scope="session")
 def aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
     """A SeaweedFS with an empty bucket `contract`."""
-    yield from _object_server(tmp_path_factory.mktemp("aws"), s3_server)
+    yield from _object_server(tmp_path_factory.mktemp("aws"), object_servers.s3_server, "contract")
 
 
 @pytest.fixture(scope="session")
 def azure_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
     """An Azurite with an empty container `contract`."""
-    if not NPM:
-        pytest.skip("no Azurite: GROWI_TRANSFER_TEST_NPM names no folder with its node_modules")
-    yield from _object_server(tmp_path_factory.mktemp("azure"), object_servers.azure_server)
+    yield from _object_server(tmp_path_factory.mktemp("azure"), object_servers.azure_server, "contract")
+
+
+@pytest.fixture(scope="session")
+def gcs_server(aws_server: ObjectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """Google's XML API in front of the SeaweedFS, with an empty bucket `gcs-contract`."""
+    start = functools.partial(object_servers.gcs_server, aws_server)
+    yield from _object_server(tmp_path_factory.mktemp("gcs"), start, "gcs-contract")
 
 
 def _object_server(
-    folder: Path, start: Callable[[Path], AbstractContextManager[ObjectServer]]
+    folder: Path, start: Callable[[Path], AbstractContextManager[ObjectServer]], bucket: str
 ) -> Iterator[ObjectServer]:
     with start(folder) as server:
-        server.make_bucket("contract")
+        server.make_bucket(bucket)
         yield server
+    # Data is of no use after a run, and pytest keeps the folders of the last ones.
     shutil.rmtree(folder)
 
 

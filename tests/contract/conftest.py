@@ -24,7 +24,7 @@ async def benches(tmp_path: Path, mongo_uri: str, request: pytest.FixtureRequest
     await made.close()
 
 
-@pytest.fixture(params=["memory", "local", "gridfs", "aws", "azure"])
+@pytest.fixture(params=["memory", "local", "gridfs", "aws", "azure", "gcs"])
 async def bench(benches: Benches, request: pytest.FixtureRequest) -> Bench:
     """Each storage in turn."""
     return await benches.make(request.param)

@@ -19,7 +19,7 @@ from growi_transfer.storage.object_store.storage import ObjectStorage
 from growi_transfer.storage.places import Place, place_of
 
 OBJECT_KINDS = ("aws", "azure", "gcs")
-BUCKET = "contract"
+BUCKETS = {"aws": "contract", "azure": "contract", "gcs": "gcs-contract"}
 """There is one in every server of a test session."""
 
 
@@ -79,7 +79,7 @@ class Benches:
         elif kind in OBJECT_KINDS:
             # One folder of one bucket for each storage: a server takes seconds to start.
             server = self._object_server(kind)
-            place = place_of(server.kind, server.settings(BUCKET))
+            place = place_of(server.kind, server.settings(BUCKETS[kind]))
             place = placed = replace(place, prefix=f"{place.prefix}{uuid.uuid4().hex}/")
             again = lambda: self._keep(ObjectStorage(placed))  # noqa: E731
         else:
