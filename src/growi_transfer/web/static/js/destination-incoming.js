@@ -1,13 +1,14 @@
 // Transfers into this wiki: what each is doing, what that means for the wiki, and what can be done.
 
 import { get } from "./api.js";
+import { fillActions } from "./destination-actions.js";
 import { fill, h, setText } from "./dom.js";
 import { bytes, count, date, decimal, duration, percent, t } from "./i18n.js";
 import { watch } from "./live.js";
 import { showError } from "./shell.js";
-import { RUNNING, fillActions } from "./transfer-actions.js";
 
 const PAGE = 10;
+const RUNNING = ["copying", "reconciling", "indexing", "verifying"];
 const TONE = { completed: "good", ready: "good", failed: "bad", paused: "warn", cancelled: "", rolled_back: "warn" };
 const MOVED = ["documents", "files"];
 
