@@ -381,6 +381,34 @@ async def test_a_file_that_comes_after_the_end_of_its_import_belongs_to_nobody(g
     assert [row async for row in server.ledger.files(Role.RECEIVER, answer["transferId"])] == []
 
 
+async def test_a_file_belongs_to_the_last_import_under_its_key(growi: Growi, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = growi.pair.destination.add_attachment(b"former file")
+    server = growi.pair.to_destination
+    imports: list[str] = []
+    looks = 0
+    original = server.ledger.list_transfers
+
+    async def list_transfers(*arguments: Any, **options: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return await original(*arguments, **options)
+
+    monkeypatch.setattr(server.ledger, "list_transfers", list_transfers)
+    for content in (b"altered one", b"altered two"):
+        imports.append((await growi.push({"tags": []}))[1]["transferId"])
+        before = looks
+        for _ in range(3):
+            assert (await growi.attach({"fileName": document["fileName"], "fileSize": 11}, content))[0] == 200
+            assert len([row async for row in server.ledger.files(Role.RECEIVER, imports[-1])]) == 1
+        assert looks == before, "not all transfers are looked at for each file"
+    assert server.receiver is not None
+    await server.receiver.rollback(imports[1], epoch=None)
+    assert list(growi.pair.destination.files().values()) == [b"altered one"]
+    assert (await growi.attach({"fileName": document["fileName"], "fileSize": 11}, b"altered ..."))[0] == 200
+    await server.receiver.rollback(imports[0], epoch=None)
+    assert list(growi.pair.destination.files().values()) == [b"former file"]
+
+
 async def test_a_rollback_waits_for_a_file_that_is_just_coming(growi: Growi, monkeypatch: pytest.MonkeyPatch) -> None:
     document = growi.pair.destination.add_attachment(b"former file")
     before = growi.pair.destination.files()

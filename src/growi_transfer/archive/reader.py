@@ -231,6 +231,14 @@ def _pieces(source: FileSource, entry: Entry, file: AttachmentFile) -> Iterator[
 
 
 async def in_thread(items: Iterator[T]) -> AsyncIterator[T]:
-    """Each step of `items` in a thread."""
-    while (item := await asyncio.to_thread(next, items, None)) is not None:
-        yield item
+    """Each step of `items` in a thread, one ahead of what is asked for. No step is under way when this is closed."""
+    ahead = asyncio.ensure_future(asyncio.to_thread(next, items, None))
+    try:
+        while (item := await asyncio.shield(ahead)) is not None:
+            ahead = asyncio.ensure_future(asyncio.to_thread(next, items, None))
+            yield item
+            del item
+    finally:
+        await asyncio.wait([ahead])
+        if not ahead.cancelled():
+            ahead.exception()  # an error that nobody asked for any more

@@ -79,7 +79,10 @@ class GrowiAttachments:
         async def send(source: Source, content: bytes | None, document: dict[str, Any], raw: bytes) -> None:
             nonlocal failed
             try:
-                await self._retry(lambda: self._send(source, content, document, raw))
+                try:
+                    await self._retry(lambda: self._send(source, content, document, raw))
+                finally:
+                    self._gate.release()
             except TransferError as error:
                 if code_of(error) in _WHOLE_TRANSFER:
                     raise
@@ -87,8 +90,6 @@ class GrowiAttachments:
             else:
                 await self._rows.put(_as_stored(source.row))
                 self._count_stored([source.row])
-            finally:
-                self._gate.release()
 
         async with asyncio.TaskGroup() as group:
             async for page in self._sources.pages():

@@ -6,8 +6,9 @@ import asyncio
 import os
 import re
 import subprocess
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from tests.fakes.archives import (
     read,
 )
 
-from growi_transfer.archive.reader import ArchiveReader, open_archive
+from growi_transfer.archive.reader import ArchiveReader, in_thread, open_archive
 from growi_transfer.protocol.errors import (
     ArchiveInvalid,
     ArchiveTooLarge,
@@ -369,3 +370,43 @@ def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(ArchiveInvalid, match="truncated"):
         asyncio.run(run())
+
+
+# steps in a thread
+
+
+async def test_a_step_is_made_ahead_and_none_is_under_way_after_the_end() -> None:
+    made: list[int] = []
+    go_on = threading.Event()
+
+    def steps() -> Iterator[int]:
+        for number in range(1, 5):
+            if number == 3:
+                go_on.wait(30)
+            made.append(number)
+            yield number
+
+    async with asyncio.timeout(30):
+        items = in_thread(steps())
+        assert await anext(items) == 1
+        while made != [1, 2]:
+            await asyncio.sleep(0.005)
+        assert await anext(items) == 2
+        closing = asyncio.ensure_future(items.aclose())  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
+        assert not closing.done(), "the third step is under way"
+        go_on.set()
+        await closing
+    assert made == [1, 2, 3]
+
+
+async def test_all_steps_come_and_then_the_error() -> None:
+    def steps() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise ArchiveInvalid("broken")
+
+    items = in_thread(steps())
+    assert [await anext(items), await anext(items)] == [1, 2]
+    with pytest.raises(ArchiveInvalid):
+        await anext(items)

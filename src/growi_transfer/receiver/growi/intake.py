@@ -62,6 +62,8 @@ class GrowiIntake:
         self._transfers = transfers
         self._version = version
         self._new_id = new_id
+        self._latest: dict[str, str] = {}
+        """By key: the transfer that `transfer_of` gave last, or the import that was committed since."""
 
     async def run(self, key_id: str, path: Path | None, fields: GrowiFields) -> dict[str, Any]:
         """Import an archive; what GROWI's own answer would tell, and `transferId`.
@@ -99,6 +101,7 @@ class GrowiIntake:
                 await refuse_conflicts(self._database, archive, {name: request.modes[name] for name in names})
             transfer_id = self._new_id()
             answer = await self._bring_in(key_id, transfer_id, archive, request, names)
+            self._latest[key_id] = transfer_id
         except DestinationBusy as error:
             raise ImportAlreadyInProgress(error.message) from error
         except (InvalidRequest, Conflict, PeerRefused) as error:
@@ -144,11 +147,22 @@ class GrowiIntake:
             commit=True,
         )
 
+    def latest_of(self, key_id: str) -> str | None:
+        """What `transfer_of` would probably say, without asking the ledger."""
+        return self._latest.get(key_id)
+
     async def transfer_of(self, key_id: str) -> str | None:
         """The last import under a key that is committed and can be rolled back: files that follow belong to it."""
+        latest = self._latest.get(key_id)
+        if latest is not None:
+            row = await self._ledger.get_transfer(Role.RECEIVER, latest)
+            if row is not None and _can_be_rolled_back(row):
+                return self._latest.get(key_id)  # another one may have been committed meanwhile
+            if self._latest.get(key_id) == latest:
+                del self._latest[key_id]
         for row in await self._ledger.list_transfers(Role.RECEIVER):
             if row.facts.get(GROWI_KEY) == key_id and _can_be_rolled_back(row):
-                return row.id
+                return self._latest.setdefault(key_id, row.id)
         return None
 
 
@@ -158,6 +172,8 @@ def _can_be_rolled_back(row: TransferRow) -> bool:
 
 
 async def _documents(archive: GrowiArchive, name: str, rewrite: Rewrite | None) -> AsyncIterator[Sequence[bytes]]:
+    if rewrite is not None and not rewrite.changes(name):
+        rewrite = None
     async for batch in archive.documents(name):
         if rewrite is None and all(document[5:9] == b"_id\x00" for document in batch):
             yield batch

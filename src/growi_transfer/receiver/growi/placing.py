@@ -62,9 +62,11 @@ async def rows_of(
 ) -> list[tuple[FileRow, bool]]:
     """The rows that must be durable before these files are written, and whether what stands at their paths now has to
     be kept for a rollback."""
-    known = await ledger.get_files(Role.RECEIVER, transfer_id, [file.attachment_id for file in files])
     paths = [file.path for file in files]
-    looked = await storage.stat_many([*paths, *(former_path(transfer_id, path) for path in paths)])
+    known, looked = await asyncio.gather(
+        ledger.get_files(Role.RECEIVER, transfer_id, [file.attachment_id for file in files]),
+        storage.stat_many([*paths, *(former_path(transfer_id, path) for path in paths)]),
+    )
     rows: list[tuple[FileRow, bool]] = []
     for file, there, kept in zip(files, looked[: len(files)], looked[len(files) :], strict=True):
         old = known.get(file.attachment_id)

@@ -49,6 +49,10 @@ class Rewrite:
     bare: bool = False
     """Likes, readers, counts and extensions of pages begin anew."""
 
+    def changes(self, collection: str) -> bool:
+        """Whether `apply` may change a document of this collection."""
+        return collection != REVISIONS or self.author is not None
+
     def apply(self, collection: str, document: dict[str, Any]) -> dict[str, Any]:
         """The document with what has to be written over; only fields that it has."""
         changes: dict[str, Any] = {}

@@ -67,9 +67,11 @@ class GrowiSide:
         return results
 
     async def _put(self, key_id: str, arrivals: Sequence[Arrival]) -> list[Exception | None]:
-        while (transfer_id := await self._intake.transfer_of(key_id)) is not None:
+        while True:
+            transfer_id = self._intake.latest_of(key_id) or await self._intake.transfer_of(key_id)
+            if transfer_id is None:
+                return await self._files.put(None, arrivals)
             async with self._in_flight.of(transfer_id):
                 # A rollback that began meanwhile waits for nobody who comes now.
                 if await self._intake.transfer_of(key_id) == transfer_id:
                     return await self._files.put(transfer_id, arrivals)
-        return await self._files.put(None, arrivals)
