@@ -169,6 +169,25 @@ class Settings(BaseSettings):
         validation_alias="GROWI_TRANSFER_RETENTION_DAYS",
         description="Days for which the data that a commit replaced are kept for a rollback.",
     )
+    jobs_at_once: int = Field(
+        2,
+        ge=1,
+        le=16,
+        validation_alias="GROWI_TRANSFER_JOBS_AT_ONCE",
+        description="Exports and imports that a server runs at once; others wait. Imports run one after the other.",
+    )
+    export_retention_hours: int = Field(
+        168,
+        ge=0,
+        le=87600,
+        validation_alias="GROWI_TRANSFER_EXPORT_RETENTION_HOURS",
+        description="Hours for which the archive of an export job is kept; 0: for ever.",
+    )
+    export_bytes: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        validation_alias="GROWI_TRANSFER_EXPORT_BYTES",
+        description="Bytes that the archives of export jobs may have together: older ones go, the newest one stays.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="GROWI_TRANSFER_LOG_LEVEL", description="The least important messages to log."
     )

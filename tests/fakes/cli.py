@@ -161,6 +161,7 @@ class Wiki:
         self.receiver = Steps(self.keys)
         self.growi = None
         self.pusher = ScriptedPusher()
+        self.jobs = None
         self.orders = FakeOrders()
         self.instance = None
         self.recheck = None

@@ -166,6 +166,7 @@ async def serving(services: wiring.Services, settings: Settings) -> AsyncIterato
         pusher=services.pusher,
         instance=services.instance,
         recheck=services.recheck,
+        jobs=services.jobs,
     )
     with socket.create_server(("127.0.0.1", 0)) as bound:
         app = create_app(lambda: contextlib.nullcontext(served))

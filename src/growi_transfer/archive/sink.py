@@ -8,8 +8,9 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 from growi_transfer.protocol.errors import InsufficientSpace, OperatorFault, TransferError
 
@@ -21,6 +22,17 @@ class Sink(Protocol):
 
     async def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Take these pieces, one after another; slow down the writer by returning late."""
+
+
+@runtime_checkable
+class Rewindable(Protocol):
+    """A sink that can take back what it was given last, so that one bad entry does not spoil an archive."""
+
+    def mark(self) -> object:
+        """This place, for `rewind`."""
+
+    async def rewind(self, mark: Any) -> None:
+        """Forget everything since a mark. Raises as `write`."""
 
 
 class FileSink:
@@ -39,8 +51,51 @@ class FileSink:
             raise _fault(error) from error
 
 
+class NewFile(FileSink):
+    """The file of `new_file`. It counts what it has, and hashes it if it was asked to."""
+
+    def __init__(self, file: BinaryIO, *, digest: bool) -> None:
+        super().__init__(file)
+        self._new = file
+        self._hasher = sha256() if digest else None
+        self.size = 0
+        """Bytes so far."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of all bytes so far, in hex; empty if it was not asked for."""
+        return self._hasher.hexdigest() if self._hasher is not None else ""
+
+    async def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        await super().write(pieces)
+        self.size += sum(len(piece) for piece in pieces)
+        if self._hasher is not None:
+            await asyncio.to_thread(_feed, self._hasher, pieces)
+
+    def mark(self) -> object:
+        return self.size, self._hasher.copy() if self._hasher is not None else None
+
+    async def rewind(self, mark: Any) -> None:
+        self.size, self._hasher = mark
+        try:
+            await asyncio.to_thread(_cut, self._new, self.size)
+        except OSError as error:
+            raise _fault(error) from error
+
+
+def _feed(hasher: Any, pieces: Sequence[bytes | memoryview]) -> None:
+    for piece in pieces:
+        hasher.update(piece)
+
+
+def _cut(file: BinaryIO, size: int) -> None:
+    file.flush()
+    file.seek(size)
+    file.truncate()
+
+
 @asynccontextmanager
-async def new_file(path: Path) -> AsyncIterator[FileSink]:
+async def new_file(path: Path, *, digest: bool = False) -> AsyncIterator[NewFile]:
     """A sink whose content appears under `path`, whole and durable, when the block ends without an error.
 
     Until then, and after an error, what was under `path` is untouched and nothing else remains. The file can be read
@@ -51,7 +106,7 @@ async def new_file(path: Path) -> AsyncIterator[FileSink]:
     except OSError as error:
         raise _fault(error) from error
     try:
-        yield FileSink(file)
+        yield NewFile(file, digest=digest)
         try:
             await asyncio.to_thread(_publish, file, part, path)
         except OSError as error:

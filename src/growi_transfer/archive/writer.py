@@ -25,8 +25,7 @@ from growi_transfer.protocol.wire import JSON_LIMIT, AttachmentFile, SourceInfo
 class ArchiveWriter:
     """One archive on its way into a sink. Use it from one task at a time, and end with `finish`.
 
-    An error while an entry is under way leaves an archive that cannot be finished; one before anything of the entry
-    was written (a file that is not there, a name that is not allowed) leaves it as it was, and others can follow.
+    What fails leaves the archive as it was, and others can follow, as `ZipWriter` says of its entries.
     """
 
     def __init__(self, sink: Sink, *, database: str, deflate: bool = True) -> None:

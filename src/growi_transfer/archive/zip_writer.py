@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from growi_transfer.archive import zip_format as zf
 from growi_transfer.archive.entries import Packer
-from growi_transfer.archive.sink import Sink
+from growi_transfer.archive.sink import Rewindable, Sink
 from growi_transfer.protocol.errors import ArchiveInvalid
 
 SMALL_ENTRY = 1 << 20
@@ -24,8 +24,8 @@ class Proof(Protocol):
 class ZipWriter:
     """One zip on its way into a sink. Use it from one task at a time, and end with `finish`.
 
-    An error while an entry is under way leaves a zip that cannot be finished; one before anything of the entry was
-    written leaves it as it was, and others can follow.
+    An error of an entry's own data leaves the zip as it was, and others can follow, if nothing of the entry was written
+    yet or the sink can go back (`Rewindable`). Any other error leaves a zip that cannot be finished.
     """
 
     def __init__(self, sink: Sink, same: Callable[[str], str] = str) -> None:
@@ -43,6 +43,19 @@ class ZipWriter:
     ) -> None:
         """Write an entry of unknown size. Nothing of it is written before SMALL_ENTRY bytes have come or all has."""
         self._check_usable()
+        mark = self._sink.mark() if isinstance(self._sink, Rewindable) else None
+        offset = self.offset
+        try:
+            await self._add(name, pieces, proof, deflate=deflate)
+        except Exception:
+            if mark is not None and self._half_written and isinstance(self._sink, Rewindable):
+                await self._sink.rewind(mark)
+                self.offset, self._half_written = offset, False
+            raise
+
+    async def _add(
+        self, name: str, pieces: AsyncIterable[bytes | memoryview], proof: Proof | None, *, deflate: bool
+    ) -> None:
         packer = Packer(deflate=deflate)
         held: list[bytes | memoryview] = []
         offset = self.offset

@@ -51,6 +51,7 @@ async def serve_wiki(session: Session, settings: Settings, role: str, signals: S
                     pusher=services.pusher if role != "receiver" else None,
                     instance=services.instance,
                     recheck=services.recheck,
+                    jobs=services.jobs,
                     retention=timedelta(days=settings.retention_days),
                 )
                 url = local_url(bound)

@@ -111,6 +111,9 @@ class Services(Protocol):
     def pusher(self) -> Pusher | None: ...
 
     @property
+    def jobs(self) -> web.JobsService | None: ...
+
+    @property
     def board(self) -> web.Board: ...
 
     @property

@@ -25,6 +25,7 @@ from growi_transfer.ledger.base import (
     Totals,
     TransferRow,
 )
+from growi_transfer.ledger.memory_jobs import MemoryJobs
 from growi_transfer.ledger.values import (
     bson_bytes,
     check_fact_names,
@@ -37,10 +38,11 @@ from growi_transfer.ledger.values import (
 from growi_transfer.protocol.machine import Position, State
 
 
-class MemoryLedger:
+class MemoryLedger(MemoryJobs):
     """`Ledger` in dictionaries."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._transfers: dict[tuple[Role, str], TransferRow] = {}
         self._leases: dict[tuple[Role, str], tuple[str, datetime]] = {}
         self._destination: str | None = None

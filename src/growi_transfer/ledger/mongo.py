@@ -23,6 +23,7 @@ from growi_transfer.ledger.base import (
     Totals,
     TransferRow,
 )
+from growi_transfer.ledger.mongo_jobs import JOBS, MongoJobs
 from growi_transfer.ledger.mongo_rows import (
     below,
     collection_document,
@@ -64,17 +65,17 @@ RECEIPTS = OWN_PREFIX + "receipts"
 
 # Files by state; with the size the totals are read from the index alone.
 _INDEXES = {FILES: [{"key": {"state": 1, "_id": 1, "size": 1}, "name": "by_state"}]}
-_COLLECTIONS = (TRANSFERS, COLLECTIONS, RANGES, FILES, KEYS, JOURNAL, CLAIMS, LOG, ORDERS, RECEIPTS)
+_COLLECTIONS = (TRANSFERS, COLLECTIONS, RANGES, FILES, KEYS, JOURNAL, CLAIMS, LOG, ORDERS, RECEIPTS, JOBS)
 _DESTINATION = "destination"
 _INSTANCE = "instance"
 _EVERYTHING = {"$gt": "", "$lt": "\U0010ffff"}
 
 
-class MongoLedger:
+class MongoLedger(MongoJobs):
     """`Ledger` over database commands. Several instances may share one database."""
 
     def __init__(self, commands: Commands) -> None:
-        self._store = Store(commands)
+        super().__init__(Store(commands))
 
     async def prepare(self) -> None:
         await self._store.prepare(_COLLECTIONS, _INDEXES)

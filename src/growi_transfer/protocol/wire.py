@@ -21,7 +21,8 @@ from growi_transfer.protocol.names import (
 from growi_transfer.protocol.page_paths import PATTERNS, check_pattern
 
 PROTOCOL = 1
-PREFIX = "/_api/v3/g2g-transfer"
+API = "/_api/v3"
+PREFIX = API + "/g2g-transfer"
 KEY_HEADER = "x-growi-transfer-key"
 EPOCH_HEADER = "x-growi-transfer-epoch"
 DIGEST_HEADER = "x-growi-transfer-sha256"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,17 @@ from growi_transfer.mongo.client import Database, Snapshot
 from growi_transfer.mongo.collections import CollectionInfo, list_collections
 from growi_transfer.mongo.ranges import batch_documents, read
 from growi_transfer.mongo.wiki import read_configs
-from growi_transfer.protocol.errors import CursorLost, SettingInvalid, SnapshotExpired, SourceChanged
+from growi_transfer.protocol.errors import (
+    BsonInvalid,
+    CursorLost,
+    DatabaseRefused,
+    SettingInvalid,
+    SnapshotExpired,
+    SourceChanged,
+)
 from growi_transfer.protocol.growi_config import SETTINGS, merge
 from growi_transfer.protocol.growi_transferable import is_growi_transferable
+from growi_transfer.pusher.export_watch import EVERYTHING, ExportWatch, Wanted
 
 
 class GrowiExporter:
@@ -34,10 +42,11 @@ class GrowiExporter:
         self._version = version
         self._clock = clock
 
-    async def run(self, path: Path, *, exclude_collections: Sequence[str] = ()) -> dict[str, Any]:
+    async def run(self, path: Path, *, wanted: Wanted = EVERYTHING, digest: bool = False) -> dict[str, Any]:
         """Write a new archive, whole or not at all, at one moment where the source has snapshots.
 
-        It has every collection that GROWI's own export would have. Raises SettingInvalid when GROWI's version is not
+        It has every wanted collection that GROWI's own export would have. What cannot be had is told to the watch,
+        which decides. Raises SettingInvalid when GROWI's version is not
         known, because GROWI takes only an archive of its very own version; SourceChanged, BsonInvalid,
         InsufficientSpace, and the database's errors.
         """
@@ -47,33 +56,42 @@ class GrowiExporter:
             )
         found = await list_collections(self._database)
         moving = [
-            info
-            for info in found
-            if info.kind != "view" and is_growi_transferable(info.name) and info.name not in exclude_collections
+            info for info in found if info.kind != "view" and is_growi_transferable(info.name) and wanted.has(info.name)
         ]
         snapshot = self._database.snapshot("growi-export")
+        wanted.watch.planned(
+            documents=sum(info.documents for info in moving), size=sum(info.bytes for info in moving), files=0
+        )
         size = 0
-        async with new_file(path) as sink:
+        written = []
+        async with new_file(path, digest=digest) as sink:
             writer = GrowiArchiveWriter(sink)
             for info in moving:
                 try:
-                    await writer.add_collection(info.name, self._batches(info, snapshot))
+                    await writer.add_collection(info.name, self._batches(info, snapshot, wanted.watch))
+                except (BsonInvalid, DatabaseRefused) as error:
+                    wanted.watch.failed(info.name, "collection", error)
+                    continue
                 except (SnapshotExpired, CursorLost) as error:
                     raise SourceChanged(
                         f"{info.name} could not be read at one moment; try again when the wiki is at rest."
                     ) from error
                 size += info.bytes
+                written.append(info)
             await writer.finish(await self._meta())
         return {
             "format": "growi",
-            "collections": len(moving),
-            "names": [info.name for info in moving],
+            "collections": len(written),
+            "names": [info.name for info in written],
             "documents": sum(writer.documents.values()),
             "bytes": size,
-            "not_exported": sorted(info.name for info in found if info not in moving),
+            "not_exported": sorted(info.name for info in found if info not in written),
+            **({"sha256": sink.sha256} if digest else {}),
         }
 
-    async def _batches(self, info: CollectionInfo, snapshot: Snapshot | None) -> AsyncIterator[bytes]:
+    async def _batches(
+        self, info: CollectionInfo, snapshot: Snapshot | None, watch: ExportWatch
+    ) -> AsyncIterator[bytes]:
         capped = info.kind == "capped"
         async for batch in read(
             self._database,
@@ -82,7 +100,9 @@ class GrowiExporter:
             snapshot=None if capped else snapshot,
             natural=capped,
         ):
-            yield b"".join(batch)
+            raw = b"".join(batch)
+            yield raw
+            watch.advanced(documents=len(batch), size=len(raw))
 
     async def _meta(self) -> GrowiMeta:
         config = merge(self._environment, await read_configs(self._database))

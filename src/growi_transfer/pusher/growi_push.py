@@ -25,6 +25,7 @@ from growi_transfer.ledger.process import peak_rss_mib
 from growi_transfer.protocol.errors import AttachmentsIncomplete, PeerRefused, TransferError
 from growi_transfer.protocol.machine import Event, State
 from growi_transfer.protocol.progress import DocumentsStored, Noted, Notice, WarningRaised
+from growi_transfer.pusher.export_watch import Wanted
 from growi_transfer.pusher.growi_attachments import GrowiAttachments
 from growi_transfer.pusher.growi_export import GrowiExporter
 from growi_transfer.pusher.growi_forms import archive_form
@@ -144,7 +145,7 @@ class GrowiPush:
         self._spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._spool / f"push-{self._id}.growi.zip"
         try:
-            told = await self._exporter.run(path, exclude_collections=self._setup.exclude_collections)
+            told = await self._exporter.run(path, wanted=Wanted(exclude=self._setup.exclude_collections))
             size = path.stat().st_size
             noted = Noted("archive_made", f"The archive has {told['documents']:,} documents in {size:,} bytes.")
             self._board.apply(Role.PUSHER, self._id, noted)

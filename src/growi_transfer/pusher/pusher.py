@@ -34,6 +34,7 @@ from growi_transfer.pusher.consent import (
     unaccepted,
 )
 from growi_transfer.pusher.export import export_archive
+from growi_transfer.pusher.export_watch import UNWATCHED, ExportWatch, Wanted
 from growi_transfer.pusher.freeze import Freeze
 from growi_transfer.pusher.growi_export import GrowiExporter
 from growi_transfer.pusher.options import PushOptions, options_of
@@ -192,20 +193,36 @@ class Pusher(Steering):
     # without a destination
 
     async def export_archive(
-        self, path: Path, *, exclude_collections: Sequence[str] = (), with_attachments: bool = True
+        self,
+        path: Path,
+        *,
+        exclude_collections: Sequence[str] = (),
+        only: Sequence[str] | None = None,
+        with_attachments: bool = True,
+        watch: ExportWatch = UNWATCHED,
+        digest: bool = False,
     ) -> dict[str, Any]:
-        """Write the whole wiki to a new file (see `pusher.export`)."""
+        """Write the whole wiki, or `only` some collections, to a new file (see `pusher.export`)."""
         return await export_archive(
             self._database,
             self._storage if with_attachments else None,
             path,
-            exclude_collections=exclude_collections,
+            wanted=Wanted(watch, exclude_collections, only),
             created_at=self._clock().isoformat(),
+            digest=digest,
         )
 
-    async def export_growi_archive(self, path: Path, *, exclude_collections: Sequence[str] = ()) -> dict[str, Any]:
+    async def export_growi_archive(
+        self,
+        path: Path,
+        *,
+        exclude_collections: Sequence[str] = (),
+        only: Sequence[str] | None = None,
+        watch: ExportWatch = UNWATCHED,
+        digest: bool = False,
+    ) -> dict[str, Any]:
         """Write the database to a new file that GROWI's own importer takes (see `pusher.growi_export`)."""
-        return await self._growi_exporter.run(path, exclude_collections=exclude_collections)
+        return await self._growi_exporter.run(path, wanted=Wanted(watch, exclude_collections, only), digest=digest)
 
     async def go_on_with_all(self) -> None:
         """At the start of a server: go on with every transfer that was interrupted while it ran."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from growi_transfer.archive.growi_archive import is_growi_archive
+from growi_transfer.archive.reader import open_archive
 from growi_transfer.ledger.base import ItemState, Ledger, Role, TransferRow
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import require
@@ -344,14 +345,23 @@ class Receiver:
         """Nothing but a sign of life; the key's lease was renewed by the guard."""
         await self._transfers.admit(transfer_id, epoch)
 
-    async def import_archive(self, path: Path) -> dict[str, Any]:
-        """Bring a whole archive in, ours or GROWI's: stage, verify, commit.
+    async def check_archive(self, path: Path) -> str:
+        """What kind of archive a file is, `bson` or `growi`, as far as its directory tells. Raises ArchiveInvalid,
+        ArchiveTooLarge, JsonInvalid."""
+        if await is_growi_archive(path):
+            return "growi"
+        async with open_archive(path):
+            return "bson"
+
+    async def import_archive(self, path: Path, *, transfer_id: str | None = None) -> dict[str, Any]:
+        """Bring a whole archive in, ours or GROWI's: stage, verify, commit; as a transfer of a new id, or of this one.
 
         See `receiver.archive_import` and `receiver.growi_import`.
         """
+        new = transfer_id or self._new_id()
         if await is_growi_archive(path):
-            return await import_growi_archive(self, self._database, path, self._new_id(), version=self._growi_version)
-        return await import_archive(self, path, self._new_id())
+            return await import_growi_archive(self, self._database, path, new, version=self._growi_version)
+        return await import_archive(self, path, new)
 
     def files(self) -> AsyncIterator[list[StoredFile]]:
         """Pages of what the attachment storage holds."""

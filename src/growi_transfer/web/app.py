@@ -20,6 +20,7 @@ from growi_transfer.web import (
     events,
     growi_api,
     instance_api,
+    jobs_api,
     live,
     logs_api,
     pages,
@@ -55,6 +56,7 @@ ROUTES: list[BaseRoute] = [
     *receipts_api.ROUTES,
     *server_api.ROUTES,
     *watch_api.ROUTES,
+    *jobs_api.ROUTES,
     *pages.ROUTES,
 ]
 

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from growi_transfer.protocol.errors import (
     Conflict,
+    ExportExpired,
     Forbidden,
     GrowiParseFailed,
     Incompatible,
@@ -47,6 +48,7 @@ STATUS: dict[type[TransferError], int] = {
     OperatorFault: 500,
     PeerRefused: 502,
     RateLimited: 429,
+    ExportExpired: 410,
     # As GROWI answers them:
     Incompatible: 400,
     GrowiParseFailed: 500,

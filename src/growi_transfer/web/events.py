@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,16 +18,31 @@ from starlette.types import Receive, Scope, Send
 from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.machine import FINISHED
 from growi_transfer.web.auth import guard_of, presents_key, services_of
-from growi_transfer.web.feed import Feed, Told, Watching, encoded_event
+from growi_transfer.web.feed import Feed, encoded_event
 from growi_transfer.web.present import row_of, shape_of
 from growi_transfer.web.requests import api, transfer_id_of
 from growi_transfer.web.watch_links import WatchLink, watch_links_of
 
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 _RETRY_MS = 2000
 _RETRY_AFTER_END_MS = 60_000
 
 
-class EventStream(Response):
+class Watched(Protocol[T_co]):
+    """What one watcher has seen of something that changes."""
+
+    @property
+    def is_over(self) -> bool: ...
+
+    def take(self) -> Sequence[T_co]:
+        """What changed since the last time."""
+
+    async def changed(self) -> None:
+        """Wait until there is something to take."""
+
+
+class EventStream(Response, Generic[T]):
     """An answer that lasts until what is watched is over, the reader goes, or one of `ends` is done. `first` is sent at
     once; `form` gives the bytes of a state."""
 
@@ -35,8 +50,8 @@ class EventStream(Response):
 
     def __init__(
         self,
-        watching: Watching,
-        form: Callable[[Told], bytes],
+        watching: Watched[T],
+        form: Callable[[T], bytes],
         *,
         first: bytes = b"",
         ends: Sequence[Coroutine[Any, Any, object]],

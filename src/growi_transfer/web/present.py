@@ -12,6 +12,7 @@ from growi_transfer.ledger.base import Role, TransferRow
 from growi_transfer.ledger.board import snapshot_of
 from growi_transfer.ledger.retention import rollback_until
 from growi_transfer.protocol.errors import TransferNotFound
+from growi_transfer.protocol.progress import Snapshot
 from growi_transfer.protocol.shape import to_json
 from growi_transfer.web.auth import services_of
 from growi_transfer.web.services import Services
@@ -27,11 +28,16 @@ async def row_of(request: HTTPConnection, transfer_id: str, role: Role | None = 
     raise TransferNotFound()
 
 
-def shape_of(services: Services, row: TransferRow) -> dict[str, Any]:
-    """The public shape of a transfer."""
+def snapshot_of_row(services: Services, row: TransferRow) -> Snapshot:
+    """What a transfer is doing now."""
     held = services.board.snapshot(row.role, row.id)
     # Another process of this wiki may have moved it since the board last looked.
-    snapshot = snapshot_of(row) if held is None else replace(held, position=row.position)
+    return snapshot_of(row) if held is None else replace(held, position=row.position)
+
+
+def shape_of(services: Services, row: TransferRow) -> dict[str, Any]:
+    """The public shape of a transfer."""
+    snapshot = snapshot_of_row(services, row)
     until = rollback_until(row, services.retention)
     return {
         **to_json(snapshot),

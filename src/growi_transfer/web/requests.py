@@ -210,8 +210,10 @@ def yes_or_no(request: Request, name: str) -> bool:
     return text == "true"
 
 
-def api(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]], **options: Any) -> Route:
+def api(
+    method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]], *, below: str = PREFIX, **options: Any
+) -> Route:
     """A route below the prefix of GROWI's API, for exactly one method: the framework would add HEAD to each GET."""
-    route = Route(PREFIX + path, endpoint, methods=[method], **options)
+    route = Route(below + path, endpoint, methods=[method], **options)
     route.methods = {method}
     return route

@@ -6,13 +6,16 @@ the parts are made.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from growi_transfer.jobs.live import LiveJobs
 from growi_transfer.ledger.base import KeyRow, Ledger, Role
+from growi_transfer.ledger.jobs import JobKind, JobState
+from growi_transfer.protocol.job_shapes import ExportRequest, JobView
 from growi_transfer.protocol.merge_keys import MergePlan
 from growi_transfer.protocol.progress import Snapshot
 from growi_transfer.protocol.receipt import CounterSignature
@@ -200,6 +203,33 @@ class Board(Protocol):
     def snapshot(self, role: Role, transfer_id: str) -> Snapshot | None: ...
 
 
+class JobsService(Protocol):
+    """Exports and imports in the background."""
+
+    @property
+    def live(self) -> LiveJobs: ...
+
+    async def create_export(self, request: ExportRequest) -> JobView: ...
+
+    async def create_import(self, archive: Path) -> JobView:
+        """Takes the file away."""
+
+    def importer(self) -> object:
+        """Raises NotFound where nothing can be imported."""
+
+    async def get(self, job_id: str, kind: JobKind | None = None) -> JobView: ...
+
+    async def page(
+        self, *, kind: JobKind | None, states: Collection[JobState] | None, skip: int, limit: int
+    ) -> tuple[list[JobView], int]: ...
+
+    async def counts(self) -> dict[JobKind, dict[JobState, int]]: ...
+
+    async def archive(self, job_id: str) -> tuple[Path, JobView]: ...
+
+    async def cancel(self, job_id: str, kind: JobKind | None = None) -> JobView: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Sizes in bytes, times in seconds."""
@@ -215,6 +245,8 @@ class Limits:
     """How long a connection with an unread body stays open after the answer, so that the answer can be read."""
     heartbeat_seconds: float = 15.0
     """The longest silence on an event stream."""
+    link_seconds: int = 3600
+    """How long a link to the file of an export works."""
     session_seconds: int = 12 * 3600
     """How long a login on the page lasts."""
 
@@ -237,6 +269,7 @@ class Services:
     receiver: ReceiverService | None = None
     growi: GrowiService | None = None
     pusher: PusherService | None = None
+    jobs: JobsService | None = None
     limits: Limits = Limits()
     clock: Callable[[], datetime] = _now
     instance: Callable[[], Awaitable[dict[str, Any]]] | None = None

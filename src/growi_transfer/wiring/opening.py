@@ -16,6 +16,7 @@ from growi_transfer.jobs.instance import InstanceSummary
 from growi_transfer.jobs.orders import PUSHER_ORDERS, RECEIVER_ORDERS, Orders
 from growi_transfer.jobs.recheck import Recheck
 from growi_transfer.jobs.retention import purge_hourly
+from growi_transfer.jobs.service import Jobs
 from growi_transfer.jobs.stored_files import StoredFiles
 from growi_transfer.ledger.base import Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
@@ -27,6 +28,7 @@ from growi_transfer.receiver.keys import Keys
 from growi_transfer.receiver.receiver import Receiver
 from growi_transfer.settings import Settings
 from growi_transfer.storage.base import Storage
+from growi_transfer.wiring.jobs import jobs_of
 from growi_transfer.wiring.parts import Parts, audience, instance_summary, now
 from growi_transfer.wiring.pushing import pusher_of
 from growi_transfer.wiring.receiving import growi_side, receiver_of
@@ -49,6 +51,8 @@ class Services:
     receiver: Receiver | None
     growi: GrowiSide | None
     pusher: Pusher | None
+    jobs: Jobs | None = None
+    """Only in the server."""
 
 
 @asynccontextmanager
@@ -87,6 +91,7 @@ async def open_services(
             # In the background: a lease of another machine may have to run out first.
             going_on = asyncio.ensure_future(pusher.go_on_with_all())
             stack.callback(going_on.cancel)
+        jobs = await jobs_of(stack, parts, receiver, pusher) if serving else None
         yield Services(
             database=parts.database,
             storage=parts.storage,
@@ -101,6 +106,7 @@ async def open_services(
             receiver=receiver,
             growi=growi_side(parts, receiver) if receiver is not None else None,
             pusher=pusher,
+            jobs=jobs,
         )
 
 

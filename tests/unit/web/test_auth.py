@@ -49,6 +49,7 @@ async def test_no_route_of_the_api_is_open(client: AsgiClient, world: World, met
         "number": "0",
         "key_id": "k",
         "link_id": "l",
+        "job_id": TRANSFER,
     }
     filled = re.sub(r"{(\w+)(:\w+)?}", lambda match: fill[match[1]], path)
     for headers in ({}, {"x-growi-transfer-key": "made-up"}, {"authorization": "Bearer made-up"}):

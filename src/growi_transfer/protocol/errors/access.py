@@ -31,6 +31,24 @@ class TransferNotFound(NotFound):
     code = "transfer_not_found"
 
 
+class JobNotFound(NotFound):
+    """There is no job with this id."""
+
+    code = "job_not_found"
+
+
+class ExportExpired(NotFound):
+    """The file of this export was removed: its time was over, or newer ones needed the space. Export again."""
+
+    code = "export_expired"
+
+
+class LinkInvalid(Forbidden):
+    """The download link has ended, or is not one that this server made. Ask for the job again."""
+
+    code = "link_invalid"
+
+
 class KeyNotFound(NotFound):
     """There is no transfer key with this id."""
 

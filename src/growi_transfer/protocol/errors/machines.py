@@ -87,3 +87,15 @@ class DatabaseRefused(OperatorFault):
     """MongoDB refuses the operation."""
 
     code = "database_refused"
+
+
+class QueueFull(Unavailable):
+    """Too many jobs are waiting; ask again when some are done."""
+
+    code = "queue_full"
+
+
+class JobInterrupted(Unavailable):
+    """The server ended several times while this job ran; it is not begun again by itself."""
+
+    code = "job_interrupted"

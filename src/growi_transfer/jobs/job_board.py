@@ -1,0 +1,53 @@
+"""Jobs as they are now: their rows in the ledger, and what is newer in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from growi_transfer.jobs.live import LiveJobs
+from growi_transfer.jobs.progress import Progress
+from growi_transfer.jobs.views import view_of
+from growi_transfer.ledger.jobs import JobKind, JobLedger, JobRow, JobState
+from growi_transfer.protocol.errors import JobNotFound
+from growi_transfer.protocol.job_shapes import JobView
+
+
+class JobBoard:
+    """`keep`: how long the files of exports are kept; None: for ever."""
+
+    def __init__(self, ledger: JobLedger, clock: Callable[[], datetime], keep: timedelta | None) -> None:
+        self.ledger = ledger
+        self.clock = clock
+        self.live = LiveJobs(clock)
+        self.progress: dict[str, Progress] = {}
+        """Of the jobs that run here."""
+        self._keep = keep
+
+    def view(self, row: JobRow) -> JobView:
+        """How a job is shown."""
+        progress = self.progress.get(row.id) if row.state is JobState.RUNNING else None
+        return view_of(row, keep=self._keep, **(progress.facts() if progress is not None else {}))
+
+    def show(self, row: JobRow) -> JobView:
+        """Tell those who watch that a job has changed."""
+        view = self.view(row)
+        self.live.put(view)
+        return view
+
+    async def change(
+        self, job_id: str, expected: Collection[JobState], new: JobState | None, facts: Mapping[str, Any]
+    ) -> JobRow | None:
+        """Change a job and show it; None, and no change, if it is not in an expected state any more."""
+        row = await self.ledger.change_job(job_id, expected, new, facts, self.clock())
+        if row is not None:
+            self.show(row)
+        return row
+
+    async def row(self, job_id: str, kind: JobKind | None = None) -> JobRow:
+        """Raises JobNotFound."""
+        row = await self.ledger.get_job(job_id)
+        if row is None or kind not in (None, row.kind):
+            raise JobNotFound()
+        return row

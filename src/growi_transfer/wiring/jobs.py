@@ -1,0 +1,66 @@
+"""Builds the jobs of a server: exports and imports in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from growi_transfer.jobs.files import JobFiles
+from growi_transfer.jobs.job_board import JobBoard
+from growi_transfer.jobs.job_retention import Retention
+from growi_transfer.jobs.job_runner import JobRunner
+from growi_transfer.jobs.notify import Webhooks
+from growi_transfer.jobs.service import Jobs
+from growi_transfer.jobs.work import ExportWork, ImportWork, Work
+from growi_transfer.ledger.jobs import JobKind
+from growi_transfer.pusher.pusher import Pusher
+from growi_transfer.receiver.receiver import Receiver
+from growi_transfer.wiring.parts import Parts, now
+
+
+async def jobs_of(stack: AsyncExitStack, parts: Parts, receiver: Receiver | None, pusher: Pusher | None) -> Jobs:
+    """The jobs, running until the stack is closed. Raises OperatorFault when their folder cannot be used."""
+    settings = parts.settings
+    files = await asyncio.to_thread(JobFiles, settings.data_dir / "jobs", _new_id())
+    hours = settings.export_retention_hours
+    keep = timedelta(hours=hours) if hours else None
+    board = JobBoard(parts.ledger, now, keep)
+    works: dict[JobKind, Work] = {}
+    if pusher is not None:
+        works[JobKind.EXPORT] = ExportWork(pusher, files, asyncio.sleep)
+    if receiver is not None:
+        works[JobKind.IMPORT] = ImportWork(receiver, parts.board, files, asyncio.sleep, _new_id)
+    webhooks = Webhooks(board, files.id, None, "", asyncio.sleep)
+    node = socket.gethostname()
+    runner = JobRunner(
+        board,
+        files,
+        works,
+        at_once=settings.jobs_at_once,
+        node=node,
+        sleep=asyncio.sleep,
+        finished=webhooks.tell,
+    )
+    jobs = Jobs(
+        board,
+        files,
+        runner,
+        node=node,
+        sleep=asyncio.sleep,
+        new_id=_new_id,
+        exporter=pusher,
+        importer=receiver,
+    )
+    await stack.enter_async_context(webhooks.running())
+    await stack.enter_async_context(jobs.running())
+    retention = Retention(board, files, keep=keep, most=settings.export_bytes)
+    sweeping = asyncio.ensure_future(retention.sweep_for_ever(asyncio.sleep))
+    stack.callback(sweeping.cancel)
+    return jobs
+
+
+def _new_id() -> str:
+    return secrets.token_hex(16)

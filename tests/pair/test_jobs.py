@@ -1,0 +1,271 @@
+"""Exports as jobs, on a real server: asked for, watched, downloaded, cancelled, cleaned away."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import bson
+import pytest
+from tests.pair.jobs import ADMIN, API, Server, open_server
+
+JOBS = f"{API}/export-jobs"
+
+
+def fill(server: Server, files: int = 3) -> None:
+    """A small wiki with attachments."""
+    server.wiki.database["pages"].insert_many([{"_id": number, "path": f"/{number}"} for number in range(50)])
+    server.wiki.database["users"].insert_one({"_id": 1, "username": "admin"})
+    for number in range(files):
+        name = f"{number:032x}.bin"
+        path = server.wiki.uploads / "attachment" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"%d" % number * 1000)
+        server.wiki.database["attachments"].insert_one(
+            {"_id": bson.ObjectId(), "page": bson.ObjectId(), "fileName": name, "fileSize": 1000}
+        )
+
+
+@pytest.fixture
+async def server(tmp_path: Path, mongo_uri: str, mongo_database_name: str) -> AsyncIterator[Server]:
+    async with open_server(tmp_path, mongo_uri, mongo_database_name) as opened:
+        fill(opened)
+        yield opened
+
+
+async def test_an_export_from_asking_to_the_file(server: Server) -> None:
+    async with server.http.post(server.url + JOBS, data=b"{}", headers=ADMIN) as answer:
+        assert answer.status == 202
+        job = (await answer.json())["job"]
+        assert answer.headers["location"] == f"{JOBS}/{job['id']}"
+    assert (job["state"], job["percent"], job["download"]) == ("queued", 0, None)
+    done = await server.ended(job)
+    assert (done["state"], done["percent"], done["errors"]) == ("completed", 100, [])
+    assert done["progress"]["documents"] == {"done": 54, "total": 54}
+    assert done["progress"]["files"] == {"done": 3, "total": 3}
+    assert done["node"]
+    assert done["started_at"] <= done["finished_at"]
+    status, headers, body = await server.get(done["download"]["url"])
+    assert status == 200
+    digest = hashlib.sha256(body).digest()
+    assert digest.hex() == done["file"]["sha256"]
+    assert headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest).decode()}:"
+    assert headers["content-length"] == str(len(body)) == str(done["file"]["bytes"])
+    assert headers["content-disposition"] == f'attachment; filename="{done["file"]["name"]}"'
+    names = zipfile.ZipFile(io.BytesIO(body)).namelist()
+    assert f"{server.wiki.database.name}/pages.bson" in names
+    assert sum(name.startswith("attachments/attachment/") for name in names) == 3
+
+
+async def test_a_choice_of_collections_in_either_format(server: Server) -> None:
+    done = await server.export(format="growi", collections=["pages"])
+    assert done["file"]["name"].endswith(".growi.zip")
+    _, _, body = await server.get(done["download"]["url"])
+    archive = zipfile.ZipFile(io.BytesIO(body))
+    assert archive.namelist() == ["pages.json", "meta.json"]
+    assert len(json.loads(archive.read("pages.json"))) == 50
+    done = await server.export(exclude_collections=["pages"], attachments=False)
+    _, _, body = await server.get(done["download"]["url"])
+    names = zipfile.ZipFile(io.BytesIO(body)).namelist()
+    assert not any("pages" in name or name.startswith("attachments/") for name in names)
+
+
+async def test_what_cannot_be_asked_for(server: Server) -> None:
+    for body, status, code in (
+        ({"format": "tar"}, 400, "invalid_request"),
+        ({"collections": []}, 400, "invalid_request"),
+        ({"format": "growi", "attachments": True}, 400, "invalid_request"),
+        ({"collections": ["no_such"]}, 404, "collection_not_found"),
+        ({"collections": ["sessions"]}, 400, "invalid_request"),
+    ):
+        answer = await server.call("POST", JOBS, body, status=status)
+        assert answer["errors"][0]["code"] == code
+    for method, path in (("GET", JOBS), ("POST", JOBS), ("GET", f"{JOBS}/{'0' * 32}"), ("GET", f"{API}/jobs")):
+        answer = await server.call(method, path, headers={}, status=403)
+        assert answer["errors"][0]["code"] == "admin_required"
+    for one in ("0" * 32, "no-id"):
+        answer = await server.call("GET", f"{JOBS}/{one}", status=404)
+        assert answer["errors"][0]["code"] == "job_not_found"
+
+
+async def test_ranges_of_the_file(server: Server) -> None:
+    done = await server.export()
+    url = done["download"]["url"]
+    status, headers, whole = await server.get(url)
+    size, etag = len(whole), headers["etag"]
+    for wanted, part in (
+        ("bytes=0-0", whole[:1]),
+        ("bytes=10-19", whole[10:20]),
+        ("bytes=100-", whole[100:]),
+        ("bytes=-7", whole[-7:]),
+        (f"bytes=5-{size + 100}", whole[5:]),
+    ):
+        status, headers, body = await server.get(url, range=wanted)
+        assert (status, body) == (206, part), wanted
+        first = whole.index(part) if len(part) > 1 else 0
+        assert headers["content-range"] == f"bytes {first}-{first + len(part) - 1}/{size}"
+        assert headers["etag"] == etag
+    for wanted in (f"bytes={size}-", f"bytes={size + 5}-{size + 9}", "bytes=-0"):
+        status, headers, body = await server.get(url, range=wanted)
+        assert (status, headers["content-range"]) == (416, f"bytes */{size}"), wanted
+        assert json.loads(body)["errors"][0]["code"] == "range_not_satisfiable"
+    for wanted in ("pages=1-2", "bytes=a-b", "bytes=9-3", "bytes=0-1,4-5", "bytes=-"):
+        assert (await server.get(url, range=wanted))[::2] == (200, whole), wanted
+    ranged = {"range": "bytes=0-9"}
+    assert (await server.get(url, **ranged, **{"if-range": etag}))[0] == 206
+    assert (await server.get(url, **ranged, **{"if-range": '"another"'}))[::2] == (200, whole)
+    assert (await server.get(url, **ranged, **{"if-range": headers.get("last-modified", "Sun, 06 Nov 1994")}))[0] == 200
+    status, _, body = await server.get(url, **{"if-none-match": etag})
+    assert (status, body) == (304, b"")
+    async with server.http.head(server.url + url) as answer:
+        assert (answer.status, answer.headers["content-length"]) == (200, str(size))
+
+
+async def test_a_link_is_for_one_file_and_ends(server: Server) -> None:
+    first, second = await server.export(), await server.export(attachments=False)
+    link = first["download"]["url"].partition("?")[2]
+    plain = f"{JOBS}/{first['id']}/download"
+    assert (await server.get(plain))[0] == 403
+    assert (await server.get(plain, **ADMIN))[0] == 200
+    for url in (f"{JOBS}/{second['id']}/download?{link}", f"{plain}?{link}x", f"{plain}?link="):
+        status, _, body = await server.get(url)
+        assert (status, json.loads(body)["errors"][0]["code"]) == (403, "link_invalid"), url
+    # It opens nothing else.
+    assert (await server.get(f"{JOBS}/{first['id']}?{link}"))[0] == 403
+
+
+class Stopped:
+    """Keeps an export in the middle until it is let go."""
+
+    def __init__(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached = asyncio.Event()
+        self.go_on = asyncio.Event()
+        storage = server.services.storage
+        read_many = storage.read_many
+
+        async def waiting(*arguments: Any) -> Any:
+            self.reached.set()
+            await self.go_on.wait()
+            return await read_many(*arguments)
+
+        monkeypatch.setattr(storage, "read_many", waiting)
+
+
+async def test_a_cancelled_export_leaves_nothing(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = Stopped(server, monkeypatch)
+    job = (await server.call("POST", JOBS, {}, status=202))["job"]
+    await stopped.reached.wait()
+    running = await server.until(job, "running")
+    assert 0 < running["percent"] < 100
+    assert server.files
+    answer = await server.call("GET", f"{JOBS}/{job['id']}/download", status=409)
+    assert answer["errors"][0]["code"] == "state_conflict"
+    cancelled = (await server.call("POST", f"{JOBS}/{job['id']}/cancel"))["job"]
+    assert (cancelled["state"], cancelled["download"]) == ("cancelled", None)
+    assert server.files == []
+    assert not [task for task in asyncio.all_tasks() if "_batches" in repr(task) or "export_archive" in repr(task)]
+    again = await server.call("POST", f"{JOBS}/{job['id']}/cancel")
+    assert again["job"]["state"] == "cancelled"
+
+
+async def test_a_finished_export_cannot_be_cancelled(server: Server) -> None:
+    done = await server.export(attachments=False)
+    answer = await server.call("POST", f"{JOBS}/{done['id']}/cancel", status=409)
+    assert answer["errors"][0]["code"] == "state_conflict"
+    assert (await server.get(done["download"]["url"]))[0] == 200
+
+
+async def test_no_more_than_so_many_at_once_and_lists(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = Stopped(server, monkeypatch)
+    jobs = [(await server.call("POST", JOBS, {}, status=202))["job"] for _ in range(4)]
+    for job in jobs[:2]:
+        await server.until(job, "running")
+    await stopped.reached.wait()
+    queued = await server.call("GET", f"{JOBS}?status=queued")
+    assert [job["id"] for job in queued["jobs"]] == [jobs[3]["id"], jobs[2]["id"]]
+    assert (await server.call("POST", f"{JOBS}/{jobs[2]['id']}/cancel"))["job"]["state"] == "cancelled"
+    stopped.go_on.set()
+    for job in (jobs[0], jobs[1], jobs[3]):
+        assert (await server.ended(job))["state"] == "completed"
+    page = await server.call("GET", f"{JOBS}?page=2&size=3")
+    assert ([job["id"] for job in page["jobs"]], page["total"]) == ([jobs[0]["id"]], 4)
+    both = await server.call("GET", f"{API}/jobs?type=export&status=completed,cancelled")
+    assert [job["id"] for job in both["jobs"]] == [job["id"] for job in reversed(jobs)]
+    for query in ("page=0", "size=101", "status=done", "page=x"):
+        await server.call("GET", f"{JOBS}?{query}", status=400)
+
+
+class Events:
+    """Reads an event stream."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        assert answer.status == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        self._answer = answer
+
+    async def next(self) -> tuple[int, str, Any]:
+        """Number, name and data of the next event; comments are passed over, but counted."""
+        found: dict[str, str] = {}
+        async with asyncio.timeout(30):
+            async for line in self._answer.content:
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name == "" and "data" in found:
+                    break
+                found[name] = value
+        return int(found.get("id", 0)), found["event"], json.loads(found["data"])
+
+
+async def test_a_watcher_sees_every_state_and_goes_on_where_it_was(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = Stopped(server, monkeypatch)
+    job = (await server.call("POST", JOBS, {}, status=202))["job"]
+    url = f"{server.url}{JOBS}/{job['id']}/monitor"
+    await server.until(job, "running")
+    await stopped.reached.wait()
+    async with server.http.get(url, headers=ADMIN) as answer:
+        number, name, data = await Events(answer).next()
+        assert (name, data["job"]["state"]) == ("job", "running")
+    while number < (number := next(iter(server.services.jobs.live.newest()))[0]):  # type: ignore[union-attr]
+        await asyncio.sleep(0.3)  # what was done before the standstill is shown
+    async with server.http.get(url, headers={**ADMIN, "last-event-id": str(number)}) as answer:
+        stopped.go_on.set()
+        events = Events(answer)
+        newer, name, data = await events.next()
+        assert newer > number  # what was seen before does not come again
+        while data["job"]["state"] != "completed":
+            newer, name, data = await events.next()
+        assert data["job"]["download"]["url"].startswith(f"{JOBS}/{job['id']}/download?")
+        assert (await events.next())[1] == "end"
+        assert await answer.content.read() == b""
+    async with server.http.get(url, headers={**ADMIN, "last-event-id": str(newer)}) as answer:
+        events = Events(answer)
+        assert (await events.next())[2]["job"]["state"] == "completed"
+        assert (await events.next())[1] == "end"
+
+
+async def test_an_interrupted_export_is_made_by_the_next_server(
+    tmp_path: Path, mongo_uri: str, mongo_database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_server(tmp_path, mongo_uri, mongo_database_name) as server:
+        fill(server)
+        kept = await server.export(attachments=False)
+        stopped = Stopped(server, monkeypatch)
+        job = (await server.call("POST", JOBS, {}, status=202))["job"]
+        await stopped.reached.wait()
+    folder = tmp_path / "data" / "jobs"
+    (folder / ".x.zip-abc.part").write_bytes(b"left by a process that was killed")
+    async with open_server(tmp_path, mongo_uri, mongo_database_name) as server:
+        done = await server.ended(job)
+        assert (done["state"], done["tries"]) == ("completed", 2)
+        assert server.files == sorted(f"{one['id']}.zip" for one in (kept, job))
+        # A link outlives the server that made it.
+        assert (await server.get(kept["download"]["url"]))[0] == 200
