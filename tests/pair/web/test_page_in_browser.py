@@ -15,6 +15,7 @@ from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.errors import StateConflict
 from growi_transfer.protocol.machine import Position, State
 from growi_transfer.protocol.progress import Activity, Failure, Lane, Notice, Snapshot
+from growi_transfer.protocol.shape import to_json
 from growi_transfer.web.app import create_app
 
 HOSTILE = "<img src=x onerror=document.title='owned'>"
@@ -39,9 +40,9 @@ MOVING = Snapshot(
     activity=Activity(Lane(2, 3, 1), Lane(4, 4), {"peer_unavailable": 7}),
 )
 SHOWN = (
-    "Sending", TRANSFER, "Copying", "in progress", "native", "181 MiB of 512 MiB", "48,211 of 100,000",
-    "1,220 of 3,000", "74.2 MiB/s", "20,110.5", "1,512.4", "4 s", "160 MiB", "file_not_found", "password_seed_mismatch",
-    '{"users":12}', HOSTILE, "7 × peer_unavailable",
+    "Outgoing transfer", TRANSFER, "Copying", "growi-transfer on both sides", "181 MiB of 512 MiB",
+    "48,211 of 100,000", "1,220 of 3,000", "74.2 MiB/s", "20,110.5", "1,512.4", "4 s", "160 MiB", "file_not_found",
+    "password_seed_mismatch", HOSTILE, "7 × peer_unavailable", "2 of 3, 1 waiting",
 )  # fmt: skip
 
 
@@ -51,7 +52,7 @@ async def log_in(page: Page, token: str) -> None:
 
 
 async def buttons(page: Page) -> list[str]:
-    return list(await page.run("[...document.querySelectorAll('.card .actions button')].map((one) => one.textContent)"))
+    return list(await page.run("[...document.querySelectorAll('#now .actions button')].map((one) => one.textContent)"))
 
 
 async def called(world: World, names: list[str]) -> None:
@@ -76,25 +77,29 @@ async def test_a_person_logs_in_and_watches(tmp_path: Path) -> None:
         await log_in(page, ADMIN_TOKEN)
         await page.until("document.querySelector('.line.live')")
         assert await page.run("location.pathname") == f"/transfers/{TRANSFER}"
+        await page.until("document.querySelector('#failures td.break')")
         text = await page.run("document.querySelector('main').textContent")
         assert [words for words in SHOWN if words not in text] == []
-        assert await page.run("document.querySelectorAll('article').length") == 1
-        assert await page.run("document.querySelectorAll('article img').length") == 0
+        assert await page.run("document.querySelectorAll('main img').length") == 0
         assert await page.run("document.title") == "Copying · growi-transfer"
 
         await page.open(f"http://{address}/transfers")
-        await page.until("document.querySelectorAll('article').length == 2 && document.querySelector('.line.live')")
-        await world.board.put(replace(MOVING, bytes_done=400 << 20, failures=()))
-        await page.until("document.body.textContent.includes('400 MiB of 512 MiB')")
-        await page.until("!document.querySelector('article table')?.checkVisibility()")
+        await page.until(
+            "document.querySelectorAll('.transfers > li').length == 2 && document.querySelector('.line.live')"
+        )
+        await world.board.put(replace(MOVING, bytes_done=400 << 20, files_failed=0, failures=()))
+        await page.until("document.body.textContent.includes('400 MiB')")
 
         await page.open(f"http://{address}/transfers/{TRANSFER}")
         await page.until("document.querySelector('[data-verb=pause]')")
+        assert not await page.run("document.querySelector('#failures').checkVisibility()")
+        await world.board.put(MOVING)
+        await page.until("document.querySelector('#failures').checkVisibility()")
         assert await buttons(page) == ["Pause", "Cancel transfer"]
         assert "2 of 3, 1 waiting" in await page.run("document.querySelector('main').textContent")
         await page.run("document.querySelector('[data-verb=pause]').click()")
         await called(world, ["pause"])
-        await page.until("!document.querySelector('.actions button:disabled')")
+        await page.until("!document.querySelector('#now .actions button:disabled')")
         await page.run("document.querySelector('[data-verb=cancel]').click()")
         await page.until("document.querySelector('dialog[open]')")
         await page.run("document.querySelector('dialog .quiet').click()")
@@ -102,16 +107,18 @@ async def test_a_person_logs_in_and_watches(tmp_path: Path) -> None:
         await page.run("document.querySelector('[data-verb=cancel]').click()")
         await page.run("document.querySelector('dialog [value=yes]').click()")
         await called(world, ["pause", "cancel"])
+        await world.ledger.set_facts(Role.PUSHER, TRANSFER, {"progress": to_json(MOVING)}, world.clock())
         world.pusher.fails = StateConflict("It is too late.")
         await world.board.put(replace(MOVING, position=Position(State.FAILED, State.COPYING)))
         await world.ledger.move_transfer(
             Role.PUSHER, TRANSFER, Position(State.COPYING), Position(State.FAILED, State.COPYING), world.clock()
         )
         await page.until("document.querySelector('[data-verb=retry]')")
+        await page.until("document.querySelector('.badge[data-state=failed]')")
         assert await buttons(page) == ["Resume", "Retry failed", "Cancel transfer"]
         await page.run("document.querySelector('[data-verb=retry]').click()")
-        await page.until("document.querySelector('.card > .problem').textContent == 'It is too late.'")
-        assert await page.run("document.querySelectorAll('.actions button:disabled').length") == 0
+        await page.until("document.querySelector('#now .problem[role=alert]').textContent == 'It is too late.'")
+        assert await page.run("document.querySelectorAll('#now .actions button:disabled').length") == 0
 
         await app.release_watchers()
         await page.until("document.querySelector('.line').dataset.state != 'live'")

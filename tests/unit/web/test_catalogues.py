@@ -15,11 +15,24 @@ from growi_transfer.web.static_files import STATIC
 PAGES = sorted(STATIC.glob("*.html"))
 SCRIPTS = sorted((STATIC / "js").rglob("*.js"))
 CATALOGUES = sorted((STATIC / "locales").glob("*.json"))
-GROUPS = ("common", "destination", "error", "login", "receipt", "source", "transfer", "watch")
+GROUPS = (
+    "common",
+    "destination",
+    "error",
+    "finding",
+    "list",
+    "login",
+    "reason",
+    "receipt",
+    "source",
+    "speed",
+    "transfer",
+    "watch",
+)
 KEY = re.compile(rf"(?:{'|'.join(GROUPS)})(?:\.[A-Za-z0-9_]+)+")
 OPEN_KEY = re.compile(rf"[\"'`]((?:{'|'.join(GROUPS)})\.(?:[A-Za-z0-9_.]*[._])?)\$\{{")
 """A key that a script makes of a beginning and a value."""
-MADE_OF_CODES = ("error.",)
+MADE_OF_CODES = ("error.", "finding.", "reason.")
 """Their values come from the server, and where there is no text of ours the server's is shown."""
 NAMES = {"growi-transfer"}
 PRODUCTS = re.compile(r"{\w+}|growi-transfer|GROWI|MongoDB|GridFS|Amazon S3|Google Cloud Storage|Azure Blob Storage")

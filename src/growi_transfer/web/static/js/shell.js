@@ -61,7 +61,7 @@ export function toast(text, { kind = "info" } = {}) {
 export function errorText(error) {
   if (!(error instanceof ApiError)) return t("error.unexpected", { message: error?.message ?? String(error) });
   const key = `error.${error.code}`;
-  return hasText(key) ? t(key, error.details) : error.message;
+  return hasText(key) ? t(key, { message: error.message, ...error.details }) : error.message;
 }
 
 /** Say an error, whatever it is. */

@@ -1,44 +1,90 @@
-// What an admin can do with a transfer: a button for each step that its state and role allow.
+// What an admin can do with a transfer: a button for each step that the server says is possible.
 
-import { send } from "./api.js";
+import { get, send } from "./api.js";
 import { fill, h, setText } from "./dom.js";
-import { t } from "./i18n.js";
+import { hasText, t } from "./i18n.js";
+import { showReceipt } from "./receipts.js";
 import { confirmDialog, errorText } from "./shell.js";
 
-export const RUNNING = ["copying", "reconciling", "indexing", "verifying"];
-const BEFORE_COMMIT = ["created", "checked", ...RUNNING, "ready", "paused", "failed"];
-
-// `ask` is asked before the step; a step without it can be taken back.
+// In the order of the buttons. `ask`: what it will do is told first (`transfer.ask.<name>`, or `….<name>.<role>` where the
+// two sides differ); a step without it can be taken back.
 const ACTIONS = [
-  { verb: "pause", label: "transfer.action.pause", roles: ["pusher"], when: (one) => RUNNING.includes(one.state) },
-  { verb: "resume", label: "transfer.action.resume", roles: ["pusher"], when: (one) => ["paused", "failed"].includes(one.state), main: true },
-  { verb: "retry", label: "transfer.action.retry", roles: ["pusher"], when: (one) => one.files.failed > 0 && ["paused", "failed"].includes(one.state) },
-  { verb: "commit", label: "transfer.action.commit", when: (one) => one.state === "ready", main: true, ask: "transfer.ask.commit" },
-  { verb: "rollback", label: "transfer.action.rollback", when: (one) => one.state === "completed" && one.rollback_until !== null, ask: "transfer.ask.rollback" },
-  { verb: "release-maintenance", label: "transfer.action.release", roles: ["receiver"], when: (one) => one.state === "completed", ask: "transfer.ask.release" },
-  { verb: "cancel", label: "transfer.action.cancel", when: (one) => BEFORE_COMMIT.includes(one.state), grave: true, ask: "transfer.ask.cancel" },
+  { verb: "resume", name: "resume", look: "primary" },
+  { verb: "pause", name: "pause" },
+  { verb: "retry", name: "retry" },
+  { verb: "commit", name: "commit", look: "primary", ask: true },
+  { verb: "release-maintenance", name: "release", look: "primary", ask: true },
+  { verb: "verify", name: "verify" },
+  { verb: "receipt", name: "receipt", run: (transfer) => showReceipt(transfer.id) },
+  { verb: "rollback", name: "rollback", ask: true, grave: true },
+  { verb: "purge", name: "purge", ask: true, grave: true },
+  { verb: "cancel", name: "cancel", ask: true, grave: true },
 ];
 
-/** Put the buttons that fit into `place`; `said` shows a refusal; `changed` gets the transfer as it is after a step. */
+/** Errors of a resume that a new key can help. */
+const WANTS_KEY = ["key_not_kept", "invalid_transfer_key"];
+
+/**
+ * Put the buttons into `place` that `transfer.actions` names. `said` shows a refusal; `changed` gets the transfer as it is
+ * after a step.
+ */
 export function fillActions(place, said, transfer, changed) {
-  const fitting = ACTIONS.filter((action) => (action.roles ?? [transfer.role]).includes(transfer.role) && action.when(transfer));
+  const fitting = ACTIONS.filter((action) => transfer.actions?.includes(action.verb));
   const names = fitting.map((action) => action.verb).join(" ");
   if (place.dataset.verbs === names) return;
   place.dataset.verbs = names;
-  const press = async (action) => {
-    if (action.ask && !(await confirmDialog(t(action.ask), { confirm: t(action.label), cancel: t("common.do_nothing"), grave: action.grave }))) return;
-    for (const one of place.children) one.disabled = true;
+  const focused = place.contains(document.activeElement);
+  fill(place, fitting.map((action) => button(action, place, said, transfer, changed)));
+  if (focused) place.querySelector("button")?.focus();
+}
+
+function button(action, place, said, transfer, changed) {
+  const press = async (event) => {
+    const pressed = event.currentTarget;
+    if (action.run) {
+      await action.run(transfer);
+      return;
+    }
+    if (action.ask && !(await confirmed(action, transfer))) return;
+    const all = [...place.children];
+    for (const one of all) one.disabled = true;
+    pressed.ariaBusy = "true";
     said.hidden = true;
     try {
-      const after = (await send("POST", `/transfers/${transfer.id}/${action.verb}`))?.transfer;
-      if (after) changed(after);
+      await order(action, transfer);
+      changed((await get(`/transfers/${transfer.id}`)).transfer);
     } catch (error) {
       setText(said, errorText(error));
       said.hidden = false;
     } finally {
-      for (const one of place.children) one.disabled = false;
+      pressed.ariaBusy = null;
+      for (const one of all) one.disabled = false;
     }
   };
-  const look = (action) => (action.main ? "button primary" : "button");
-  fill(place, fitting.map((action) => h("button", { type: "button", class: look(action), dataset: { verb: action.verb }, on: { click: () => press(action) } }, t(action.label))));
+  return h("button", { type: "button", class: `button ${action.look ?? ""}`, dataset: { verb: action.verb }, on: { click: press } }, t(`transfer.action.${action.name}`));
+}
+
+async function order({ verb }, { id }) {
+  try {
+    await send("POST", `/transfers/${id}/${verb}`);
+  } catch (error) {
+    const transferKey = verb === "resume" && WANTS_KEY.includes(error.code) ? await newKey() : null;
+    if (!transferKey) throw error;
+    await send("POST", `/transfers/${id}/resume`, { transferKey });
+  }
+}
+
+/** The key has ended or is not kept here: a new one of the same destination takes the transfer over. Null for none. */
+async function newKey() {
+  const input = h("input", { class: "input mono", type: "password", autocomplete: "off", spellcheck: "false", id: "new-key" });
+  const field = h("div", { class: "field" }, h("label", { for: "new-key" }, t("source.key")), input);
+  const label = t("transfer.action.resume");
+  const given = await confirmDialog(t("transfer.ask.new_key"), { title: label, confirm: label, cancel: t("common.do_nothing"), more: field });
+  return (given && input.value.trim()) || null;
+}
+
+function confirmed({ name, grave }, { role, lag }) {
+  const own = name === "commit" && lag?.following ? "transfer.ask.commit_following" : `transfer.ask.${name}.${role}`;
+  const label = t(`transfer.action.${name}`);
+  return confirmDialog(t(hasText(own) ? own : `transfer.ask.${name}`), { title: label, confirm: label, cancel: t("common.do_nothing"), grave });
 }

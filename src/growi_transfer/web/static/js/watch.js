@@ -3,7 +3,7 @@
 
 import { byId } from "./dom.js";
 import { startShell } from "./shell.js";
-import { showTransfers } from "./transfer-view.js";
+import { showTransfer } from "./transfer-view.js";
 
 await startShell({ admin: false });
-showTransfers(byId("main"), { token: location.hash.slice(1) || "none" });
+showTransfer(byId("main"), { token: location.hash.slice(1) || "none" });

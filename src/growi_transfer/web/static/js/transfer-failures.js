@@ -1,0 +1,103 @@
+// Files that could not be moved, with the reason: all of them, by page. Without the server's list (a watch link) those of
+// the snapshot.
+
+import { get } from "./api.js";
+import { fill, h, setText } from "./dom.js";
+import { bytes, count, hasText, language, t } from "./i18n.js";
+import { errorText } from "./shell.js";
+import { errorWords } from "./transfer-words.js";
+
+const SHOWN = 20;
+
+/** `{ element, show(transfer), refresh() }`. */
+export function failuresCard(transferId, { readOnly }) {
+  const body = h("tbody");
+  const total = h("span", { class: "badge bad" });
+  const where = h("span", { class: "hint number", role: "status" });
+  const first = h("button", { type: "button", class: "button small", on: { click: () => turn([]) } }, t("transfer.failures_first"));
+  const next = h("button", { type: "button", class: "button small" }, t("transfer.failures_next"));
+  const problem = h("p", { class: "problem", role: "alert", hidden: true });
+  const heads = ["item", "reason", "size", "tries"].map((name) => h("th", { scope: "col", class: name === "size" || name === "tries" ? "number" : null }, t(`transfer.failure.${name}`)));
+  const pages = h("div", { class: "row" }, first, next, where);
+  const element = h(
+    "section",
+    { class: "card", id: "failures", hidden: true, "aria-labelledby": "failures-heading" },
+    h("header", null, h("h2", { id: "failures-heading" }, t("transfer.failures")), total),
+    h("p", { class: "hint" }, t("transfer.failures_hint")),
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": "failures-heading" }, h("table", { class: "table" }, h("thead", null, h("tr", null, heads)), body)),
+    pages,
+    problem,
+  );
+  let before = []; // where the pages before this one began
+  let failed = 0;
+  let present = [];
+  let asked = 0;
+  let shown = "";
+
+  next.addEventListener("click", () => turn([...before, next.dataset.after]));
+
+  function turn(starts) {
+    before = starts;
+    return refresh();
+  }
+
+  async function refresh() {
+    if (readOnly || failed === 0) return;
+    const number = (asked += 1);
+    try {
+      const answer = await get(`/transfers/${transferId}/failures?limit=${SHOWN}&after=${before.at(-1) ?? ""}`);
+      if (number !== asked) return;
+      problem.hidden = true;
+      if (answer.failures.length === 0 && before.length) return void turn([]);
+      // A row of the ledger keeps the code alone; the snapshot has the sentence, of the newest ones.
+      const told = new Map(present.map((one) => [one.item, one.message]));
+      draw(answer.total ? answer.failures.map((one) => ({ ...one, message: told.get(one.item) ?? one.message })) : present);
+      next.disabled = answer.next === null;
+      next.dataset.after = answer.next ?? "";
+      first.disabled = before.length === 0;
+      const from = before.length * SHOWN;
+      pages.hidden = answer.total <= SHOWN;
+      setText(where, t("list.where", { first: count(from + 1), last: count(from + answer.failures.length), total: count(answer.total) }));
+    } catch (error) {
+      if (number !== asked) return;
+      setText(problem, errorText(error));
+      problem.hidden = false;
+    }
+  }
+
+  function draw(failures) {
+    const told = JSON.stringify(failures);
+    if (told === shown) return;
+    shown = told;
+    fill(body, failures.map(row));
+  }
+
+  return {
+    element,
+    refresh,
+    show({ files, failures }) {
+      present = failures;
+      const ranges = failures.filter(({ kind }) => kind !== "file").length;
+      element.hidden = files.failed + ranges === 0;
+      setText(total, count(files.failed + ranges));
+      if (readOnly || (files.failed === 0 && ranges)) {
+        pages.hidden = true;
+        draw(failures);
+      } else if (files.failed !== failed) {
+        failed = files.failed;
+        refresh();
+      }
+      failed = files.failed;
+    },
+  };
+}
+
+function row({ item, code, message, bytes: size, tries }) {
+  return h("tr", null, h("td", { class: "break" }, item), h("td", null, reason(code, message), " ", h("code", null, code)), h("td", { class: "number" }, size === undefined ? "" : bytes(size)), h("td", { class: "number" }, count(tries)));
+}
+
+/** The server's sentence is the more exact one; it is English. */
+function reason(code, message) {
+  const ours = hasText(`reason.${code}`) ? t(`reason.${code}`) : "";
+  return ours && (language() !== "en" || !message) ? ours : errorWords(code, message);
+}
