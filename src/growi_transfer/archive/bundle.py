@@ -108,7 +108,9 @@ def _header(view: memoryview, position: int) -> tuple[AttachmentFile, int]:
 def _check_once(file: AttachmentFile, seen: set[tuple[str, ...]]) -> None:
     if file.sha256 is None:
         raise FrameInvalid("A file in a bundle needs its sha256.", file_name=file.file_name)
-    for key in (("id", file.id), ("path", str(file.has_page), file.file_name)):
+    for key in (("id", file.id), ("path", str(file.has_page), file.file_name), ("filePath", file.file_path)):
+        if key == ("filePath", ""):
+            continue
         if key in seen:
             raise FrameInvalid("A file is twice in the bundle.", file_name=file.file_name)
         seen.add(key)

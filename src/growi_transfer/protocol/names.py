@@ -16,8 +16,8 @@ from growi_transfer.protocol.errors import CollectionIllegal, InvalidRequest, Na
 
 FILE_NAME_LIMIT = 255
 """Bytes of UTF-8: what common file systems take."""
-FILE_PATH_LIMIT = 1000
-"""Bytes of UTF-8 of a `filePath`: object stores take 1,024, and some have a namespace before it."""
+FILE_PATH_LIMIT = 800
+"""Bytes of UTF-8 of a `filePath`: keys of object stores have 1,024, with a namespace and our own folders before it."""
 _SEGMENTS = 8
 COLLECTION_NAME_LIMIT = 200
 """Bytes; MongoDB takes 255 for `<database>.<collection>`, and former collections need room for a longer name."""
@@ -122,13 +122,14 @@ def attachment_path(file_name: object, *, has_page: bool) -> str:
 
 
 def check_file_path(path: object) -> str:
-    """The `filePath` that GROWI 3.3 and older wrote into an attachment: 2 to 8 segments, each as a file name is.
-    Raises NameIllegal."""
-    if not isinstance(path, str):
-        raise NameIllegal("The filePath must be a text.")
+    """The `filePath` that GROWI 3.3 and older wrote into an attachment: in one of GROWI's folders, at most 8 segments,
+    each as a file name is. Raises NameIllegal."""
+    if not isinstance(path, str) or not path.startswith(("attachment/", "user/")):
+        # A bucket may have other applications' files as well.
+        raise NameIllegal("The filePath must begin with attachment/ or user/.")
     segments = path.split("/")
-    if not 2 <= len(segments) <= _SEGMENTS or len(path.encode(errors="replace")) > FILE_PATH_LIMIT:
-        raise NameIllegal("The filePath has too many segments, or too few.", file_path=path[:_SHOWN])
+    if len(segments) > _SEGMENTS or len(path.encode(errors="replace")) > FILE_PATH_LIMIT:
+        raise NameIllegal("The filePath has too many segments, or is too long.", file_path=path[:_SHOWN])
     for segment in segments:
         check_file_name(segment)
     return path

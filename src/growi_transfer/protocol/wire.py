@@ -16,9 +16,11 @@ from growi_transfer.protocol.names import (
     check_attachment_id,
     check_collection,
     check_file_name,
+    check_file_path,
     check_transfer_id,
 )
 from growi_transfer.protocol.page_paths import PATTERNS, check_pattern
+from growi_transfer.protocol.places import Naming
 
 PROTOCOL = 1
 API = "/_api/v3"
@@ -94,6 +96,7 @@ TransferId = Annotated[str, _wrap(check_transfer_id)]
 AttachmentId = Annotated[str, _wrap(check_attachment_id)]
 CollectionName = Annotated[str, _wrap(check_collection)]
 FileName = Annotated[str, _wrap(check_file_name)]
+FilePath = Annotated[str, _wrap(check_file_path)]
 PagePattern = Annotated[str, _wrap(check_pattern)]
 HexDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=1 << 62)]
@@ -232,6 +235,15 @@ class AttachmentFile(Shape):
     sha256: HexDigest | None = None
     content_type: Text = ""
     original_name: Text = ""
+    is_export: bool = False
+    """An export of pages, which some storages have in a folder of its own."""
+    file_path: Literal[""] | FilePath = ""
+    """The document's `filePath` (GROWI 3.3 and older), under which some storages have the file; empty for none."""
+
+    @property
+    def naming(self) -> Naming:
+        """What says where the file goes, together with the kind of storage: see `protocol.places`."""
+        return Naming(self.file_name, self.has_page, self.is_export, self.file_path)
 
 
 class PlanPage(Shape):

@@ -145,7 +145,7 @@ class AttachmentSender:
             try:
                 async for page in self._sources.pages(snapshot, only):
                     seen += len(page)
-                    fingerprint = combine((fingerprint, fingerprint_of(source.row for source in page)))
+                    fingerprint = combine((fingerprint, fingerprint_of(page)))
                     self._outcomes.failed.difference_update(source.row.attachment_id for source in page)
                     # While these are asked about the next ones are read.
                     await self._background(pages, group, self._page(page, group))
@@ -218,12 +218,12 @@ class AttachmentSender:
                 await self._background(self._gate, group, self._files.large(source))
                 continue
             full = self._files.is_full(len(small) + 1, bundle_bytes + source.row.size)
-            # Two attachment documents may name one file; a bundle has no path twice.
-            if small and (full or source.row.path in paths):
+            # Two attachment documents may name one file, here or at the destination; a bundle has no path twice.
+            if small and (full or source.paths & paths):
                 await self._background(self._gate, group, self._files.bundle(small))
                 small, bundle_bytes, paths = [], 0, set()
             small.append(source)
-            paths.add(source.row.path)
+            paths |= source.paths
             bundle_bytes += source.row.size
         if small:
             await self._background(self._gate, group, self._files.bundle(small))

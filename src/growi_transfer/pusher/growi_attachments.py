@@ -98,7 +98,7 @@ class GrowiAttachments:
                     if source.error is not None and not source.excluded:
                         failed += await self._fail(source, source.error)
                 good = [source for source in page if source.error is None and not source.excluded]
-                there = [source for source in good if listing.has(_name(source), source.row.size)]
+                there = [source for source in good if listing.has_one(source.paths, source.row.size)]
                 await self._stored([source.row for source in there if source.row.state is not ItemState.STORED])
                 known = {source.row.attachment_id for source in there}
                 missing = [source for source in good if source.row.attachment_id not in known]
@@ -194,10 +194,6 @@ class GrowiAttachments:
             ),
         )
         return 1
-
-
-def _name(source: Source) -> str:
-    return source.file.file_name if source.file is not None else ""
 
 
 def _as_stored(row: FileRow) -> FileRow:

@@ -28,6 +28,10 @@ class Listing:
         at = bisect_left(self._known, number)
         return at < len(self._known) and self._known[at] == number
 
+    def has_one(self, paths: Iterable[str], size: int) -> bool:
+        """Whether a file is there under one of these, whose last part counts."""
+        return any(self.has(path.rpartition("/")[2], size) for path in paths)
+
 
 def parse_listing(body: bytes) -> Listing:
     """An answer `{"files": [{"name", "size"}]}`. Raises JsonInvalid or InvalidRequest."""

@@ -209,7 +209,7 @@ class GrowiPush:
         """How many of the files that were sent GROWI does not list."""
         lacking = 0
         async for row in self._ledger.files(Role.PUSHER, self._id, ItemState.STORED):
-            lacking += not listing.has(row.path.rpartition("/")[2], row.size)
+            lacking += not listing.has_one(row.facts.get("paths", (row.path,)), row.size)
         return lacking
 
     async def _note_receipt(self) -> None:

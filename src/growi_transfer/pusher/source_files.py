@@ -12,14 +12,15 @@ from bson.raw_bson import RawBSONDocument
 
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.mongo.client import BOUNDS, DECODED, Database, Snapshot
+from growi_transfer.mongo.inspection import ATTACHMENT_FIELDS
 from growi_transfer.protocol.digest import EMPTY, combine, set_digest
 from growi_transfer.protocol.errors import FileNotFound, NameIllegal, TransferError
-from growi_transfer.protocol.names import attachment_path
+from growi_transfer.protocol.places import naming_of, storage_paths
 from growi_transfer.protocol.wire import PLAN_FILES, AttachmentFile
 from growi_transfer.pusher.excluded_pages import ExcludedPages
 from growi_transfer.storage.base import Storage, StoredFile
 
-_FIELDS = {"_id": 1, "page": 1, "fileName": 1, "fileFormat": 1, "originalName": 1}
+_FIELDS = {"_id": 1, **ATTACHMENT_FIELDS, "fileFormat": 1, "originalName": 1}
 _THERE = (ItemState.STORED, ItemState.VERIFIED)
 
 
@@ -32,12 +33,19 @@ class Source:
     error: TransferError | None = None
     excluded: bool = False
     """The operator left its page out: the file stays behind."""
+    place: str = ""
+    """Where GROWI looks for the file; `row.path` is where it is found."""
+
+    @property
+    def paths(self) -> set[str]:
+        """Where the file is, and where it may be at a destination, whatever its storage."""
+        return {self.row.path, *(storage_paths(self.file.naming, "aws") if self.file is not None else ())}
 
 
-def fingerprint_of(rows: Iterable[FileRow]) -> bytes:
+def fingerprint_of(sources: Iterable[Source]) -> bytes:
     """A sum of hashes over the attachments' ids and the places of their files: the same for the same set in any order,
     and, unlike a count, another one when one was removed and another one added."""
-    return _fingerprint((row.attachment_id, row.path) for row in rows)
+    return _fingerprint((source.row.attachment_id, source.place) for source in sources)
 
 
 def _fingerprint(places: Iterable[tuple[str, str]]) -> bytes:
@@ -101,7 +109,7 @@ class SourceFiles:
         """`fingerprint_of` all attachments that there are now."""
         total = EMPTY
         async for page in self._found(None, None):
-            places = ((str(document["_id"]), _shown(_path(document), document)) for document in page)
+            places = ((str(document["_id"]), _shown(self._paths(document), document)) for document in page)
             total = combine((total, _fingerprint(places)))
         return total
 
@@ -109,25 +117,34 @@ class SourceFiles:
         ids = [str(document["_id"]) for document in documents]
         known = await self._ledger.get_files(Role.PUSHER, self._transfer_id, ids)
         left_out = await self._excluded.among(documents)
-        paths = [_path(document) for document in documents]
-        there = iter(await self._storage.stat_many([path for path in paths if isinstance(path, str)]))
+        paths = [self._paths(document) for document in documents]
+        there = await self._find([[] if isinstance(one, NameIllegal) else list(one) for one in paths])
         return [
-            self._source(
-                attachment_id,
-                document,
-                path,
-                None if isinstance(path, NameIllegal) else next(there),
-                known.get(attachment_id),
-                left_out,
-            )
-            for attachment_id, document, path in zip(ids, documents, paths, strict=True)
+            self._source(attachment_id, document, places, found, known.get(attachment_id), left_out)
+            for attachment_id, document, places, found in zip(ids, documents, paths, there, strict=True)
         ]
+
+    def _paths(self, document: Mapping[str, Any]) -> tuple[str, ...] | NameIllegal:
+        try:
+            return storage_paths(naming_of(document), self._storage.features.kind)
+        except NameIllegal as error:
+            return error
+
+    async def _find(self, places: Sequence[list[str]]) -> list[StoredFile | None]:
+        """For each, the file at the first of these places that has one. Nearly all have one place."""
+        found: list[StoredFile | None] = [None] * len(places)
+        for turn in range(max(map(len, places), default=0)):
+            left = [index for index, some in enumerate(places) if found[index] is None and len(some) > turn]
+            looked = await self._storage.stat_many([places[index][turn] for index in left])
+            for index, file in zip(left, looked, strict=True):
+                found[index] = file
+        return found
 
     def _source(
         self,
         attachment_id: str,
         document: dict[str, Any],
-        path: str | NameIllegal,
+        places: tuple[str, ...] | NameIllegal,
         found: StoredFile | None,
         known: FileRow | None,
         left_out: set[bson.ObjectId],
@@ -141,36 +158,38 @@ class SourceFiles:
             state=ItemState.PENDING,
         )
         excluded = _stays(document, left_out, row)
-        if isinstance(path, NameIllegal):
-            return Source(replace(row, path=_shown(path, document)), None, path, excluded)
+        place = _shown(places, document)
+        if isinstance(places, NameIllegal):
+            return Source(replace(row, path=place), None, places, excluded, place)
+        path = place if found is None else found.path
         size = row.size if found is None and not excluded else 0 if found is None else found.size
         if (row.path, row.size) != (path, size):
             moved = known is not None and row.path != path
             row = replace(row, path=path, size=size, state=ItemState.PENDING if moved else row.state)
+        naming = naming_of(document)
         file = AttachmentFile.model_construct(
             id=attachment_id,
-            file_name=str(document["fileName"]),
-            has_page=document.get("page") is not None,
+            file_name=naming.file_name,
+            has_page=naming.has_page,
+            is_export=naming.is_export,
+            file_path=naming.file_path,
             size=size,
             sha256=None,
             content_type=str(document.get("fileFormat") or "")[:2000],
             original_name=str(document.get("originalName") or "")[:2000],
         )
+        if naming.file_path:
+            # What a GROWI lists of it depends on its storage.
+            row = replace(row, facts={**row.facts, "paths": sorted({path, *storage_paths(naming, "aws")})})
         if found is None and not excluded:
-            return Source(row, file, FileNotFound("The source has no file for this attachment."))
-        return Source(row, file, excluded=excluded)
+            error = FileNotFound("The source has no file for this attachment.")
+            return Source(row, file, error, place=place)
+        return Source(row, file, excluded=excluded, place=place)
 
 
-def _path(document: dict[str, Any]) -> str | NameIllegal:
-    try:
-        return attachment_path(document.get("fileName"), has_page=document.get("page") is not None)
-    except NameIllegal as error:
-        return error
-
-
-def _shown(path: str | NameIllegal, document: dict[str, Any]) -> str:
-    """The path, or what stands in the row of an attachment that can have none."""
-    return path if isinstance(path, str) else repr(document.get("fileName"))[:300]
+def _shown(places: tuple[str, ...] | NameIllegal, document: Mapping[str, Any]) -> str:
+    """Where GROWI looks for the file, or what stands in the row of an attachment that can have none."""
+    return repr(document.get("fileName"))[:300] if isinstance(places, NameIllegal) else places[0]
 
 
 def _stays(document: dict[str, Any], left_out: set[bson.ObjectId], row: FileRow) -> bool:

@@ -65,16 +65,16 @@ class Attachments:
         if len({file.id for file in files}) != len(files):
             raise InvalidRequest("An attachment is named twice on one page.")
         rows = await self._ledger.get_files(Role.RECEIVER, transfer_id, [file.id for file in files])
-        paths = [path_of(file) for file in files]
+        paths = [path_of(file, self._storage) for file in files]
         there = await self._storage.stat_many(
             [place_of(rows[file.id]) if file.id in rows else path for file, path in zip(files, paths, strict=True)]
         )
         missing: list[str] = []
         same_size: list[str] = []
-        to_hash: list[tuple[AttachmentFile, StoredFile]] = []
-        for file, found in zip(files, there, strict=True):
+        to_hash: list[tuple[AttachmentFile, str, StoredFile]] = []
+        for file, path, found in zip(files, paths, there, strict=True):
             row = rows.get(file.id)
-            if row is not None and row.path == path_of(file) and is_stored(row):
+            if row is not None and row.path == path and is_stored(row):
                 known = found is not None and found.size == row.size == file.size
                 if known and file.sha256 in (None, row.digest.hex()):
                     continue
@@ -84,11 +84,11 @@ class Attachments:
             elif file.sha256 is None:
                 same_size.append(file.id)
             else:
-                to_hash.append((file, found))
+                to_hash.append((file, path, found))
         fresh: list[FileRow] = []
-        for file, found in to_hash:
+        for file, path, found in to_hash:
             if (await self._digest(found.path)).hex() == file.sha256:
-                fresh.append(new_row(transfer_id, file, ItemState.STORED, created=False))
+                fresh.append(new_row(transfer_id, file, path, ItemState.STORED, created=False))
             else:
                 missing.append(file.id)
         await self._ledger.put_files(fresh)
@@ -135,7 +135,7 @@ class Attachments:
             if file.id in taken:
                 results[number] = fault_of(file, taken[file.id])
         good = [one for one in good if one[1].id not in taken]
-        if len({path_of(file) for _, file, _ in good}) != len(good):
+        if len({path_of(file, self._storage) for _, file, _ in good}) != len(good):
             raise InvalidRequest("A file is twice in one bundle.")
         rows = await place(self._storage, self._ledger, transfer_id, [file for _, file, _ in good])
         written = await self._storage.write_many(
@@ -160,11 +160,12 @@ class Attachments:
 async def place(storage: Storage, ledger: Ledger, transfer_id: str, files: Sequence[AttachmentFile]) -> list[FileRow]:
     """Rows that say where each file will be written, durable before the first byte is."""
     known = await ledger.get_files(Role.RECEIVER, transfer_id, [file.id for file in files])
-    there = await storage.stat_many([path_of(file) for file in files])
+    paths = [path_of(file, storage) for file in files]
+    there = await storage.stat_many(paths)
     rows: list[FileRow] = []
-    for file, found in zip(files, there, strict=True):
+    for file, path, found in zip(files, paths, there, strict=True):
         old = known.get(file.id)
-        if old is not None and old.path == path_of(file) and (old.facts.get("created") or old.facts.get("aside")):
+        if old is not None and old.path == path and (old.facts.get("created") or old.facts.get("aside")):
             rows.append(replace(old, size=file.size, state=ItemState.SENT, tries=old.tries + 1, digest=b""))
         else:
             if old is not None and (old.facts.get("created") or old.facts.get("aside")):
@@ -175,9 +176,10 @@ async def place(storage: Storage, ledger: Ledger, transfer_id: str, files: Seque
                 new_row(
                     transfer_id,
                     file,
+                    path,
                     ItemState.SENT,
                     created=created,
-                    aside="" if created else aside_path(transfer_id, path_of(file)),
+                    aside="" if created else aside_path(transfer_id, path),
                 )
             )
     await ledger.put_files(rows)

@@ -32,11 +32,12 @@ class FileNames:
             return {}
         owners = await self._known(transfer_id)
         # Decided before anything is awaited again: of two requests at once, one is the first.
-        first = [owners.setdefault(_key(path_of(file)), (file.id, hash(path_of(file)))) for file in files]
+        paths = {file.id: path_of(file, self._storage) for file in files}
+        first = [owners.setdefault(_key(path), (identity, hash(path))) for identity, path in paths.items()]
         others = [
             (file, owner)
             for file, (owner, name) in zip(files, first, strict=True)
-            if owner != file.id and name != hash(path_of(file))
+            if owner != file.id and name != hash(paths[file.id])
         ]
         rows = await self._ledger.get_files(Role.RECEIVER, transfer_id, [owner for _, owner in others])
         announced = {file.id: file for file in files}
@@ -44,7 +45,7 @@ class FileNames:
         for file, owner in others:
             if file.sha256 is None or _digest(rows.get(owner), announced.get(owner)) != file.sha256:
                 found[file.id] = NameCollision(
-                    f"To the storage, {path_of(file)} is the name of another attachment too.", file=path_of(file)
+                    f"To the storage, {paths[file.id]} is the name of another attachment too.", file=paths[file.id]
                 )
         return found
 

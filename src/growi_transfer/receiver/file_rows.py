@@ -7,8 +7,9 @@ from typing import Any
 
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.protocol.errors import TransferError, code_of
-from growi_transfer.protocol.names import attachment_path
+from growi_transfer.protocol.places import storage_path
 from growi_transfer.protocol.wire import AttachmentFile
+from growi_transfer.storage.base import Storage
 from growi_transfer.storage.paths import OWN_FOLDER
 
 
@@ -22,9 +23,9 @@ def former_path(transfer_id: str, path: str) -> str:
     return f"{OWN_FOLDER}/former/{transfer_id}/{path}"
 
 
-def path_of(file: AttachmentFile) -> str:
-    """The path GROWI gives this attachment."""
-    return attachment_path(file.file_name, has_page=file.has_page)
+def path_of(file: AttachmentFile, storage: Storage) -> str:
+    """Where GROWI looks for this attachment in a storage of this kind."""
+    return storage_path(file.naming, storage.features.kind)
 
 
 def place_of(row: FileRow) -> str:
@@ -52,13 +53,15 @@ def is_stored(row: FileRow) -> bool:
     return row.state in (ItemState.STORED, ItemState.VERIFIED)
 
 
-def new_row(transfer_id: str, file: AttachmentFile, state: ItemState, *, created: bool, aside: str = "") -> FileRow:
-    """A row for an announced file."""
+def new_row(
+    transfer_id: str, file: AttachmentFile, path: str, state: ItemState, *, created: bool, aside: str = ""
+) -> FileRow:
+    """A row for an announced file, and the path it gets."""
     return FileRow(
         role=Role.RECEIVER,
         transfer_id=transfer_id,
         attachment_id=file.id,
-        path=path_of(file),
+        path=path,
         size=file.size,
         state=state,
         digest=bytes.fromhex(file.sha256 or ""),

@@ -140,7 +140,7 @@ class Uploads:
             raise taken[file.id]
         known = await self._ledger.get_files(Role.RECEIVER, transfer_id, [attachment_id])
         row = known.get(attachment_id)
-        if row is not None and _goes_on(row, file):
+        if row is not None and _goes_on(row, file, path_of(file, self._storage)):
             return row
         if row is not None:
             partial = await self._storage.partial(place_of(row), upload_id(transfer_id, attachment_id))
@@ -193,9 +193,9 @@ class Uploads:
         return UploadState(row.size, row.size, True)
 
 
-def _goes_on(row: FileRow, file: AttachmentFile) -> bool:
+def _goes_on(row: FileRow, file: AttachmentFile, path: str) -> bool:
     """Whether what is here belongs to the announced file, and has its place."""
-    if row.path != path_of(file) or row.size != file.size:
+    if row.path != path or row.size != file.size:
         return False
     if is_stored(row):
         return file.sha256 in (None, row.digest.hex())

@@ -28,7 +28,7 @@ from growi_transfer.protocol.errors import (
     TransferError,
     UploadFailed,
 )
-from growi_transfer.protocol.names import attachment_path
+from growi_transfer.protocol.places import naming_of, storage_path
 from growi_transfer.receiver.file_rows import former_path
 from growi_transfer.receiver.growi.placing import Metadata, Placed, documents_of, rows_of, write_all
 from growi_transfer.storage.base import FileMeta, Storage
@@ -112,7 +112,7 @@ class GrowiFiles:
         if self.max_file_size is not None and size > self.max_file_size:
             raise BodyTooLarge(f"The file is larger than MAX_FILE_SIZE ({self.max_file_size} bytes).")
         try:
-            path = attachment_path(metadata.file_name, has_page=document.get("page") is not None)
+            path = storage_path(naming_of(document), self._storage.features.kind)
         except NameIllegal as error:
             raise MetadataInvalid("Invalid fileName in attachment metadata.") from error
         meta = FileMeta(str(document.get("fileFormat") or "")[:2000], str(document.get("originalName") or "")[:2000])

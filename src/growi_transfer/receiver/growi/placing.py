@@ -12,6 +12,7 @@ import bson
 
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.mongo.client import Database
+from growi_transfer.mongo.inspection import ATTACHMENT_FIELDS
 from growi_transfer.protocol.errors import TransferError
 from growi_transfer.receiver.file_rows import aside_path, former_path
 from growi_transfer.storage.base import FileMeta, SmallFile, Storage
@@ -47,7 +48,7 @@ async def documents_of(database: Database, wanted: Sequence[Metadata]) -> list[M
     ]
     found: dict[tuple[str, Any], Mapping[str, Any]] = {}
     if clauses:
-        fields = {"fileName": 1, "fileSize": 1, "page": 1, "fileFormat": 1, "originalName": 1}
+        fields = {**ATTACHMENT_FIELDS, "fileFormat": 1, "originalName": 1}
         for document in await database.find("attachments", {"$or": clauses}, fields):
             name, size = document["fileName"], document["fileSize"]
             if isinstance(name, str) and not isinstance(size, list):  # a list matches what it holds

@@ -21,7 +21,8 @@ from growi_transfer.mongo.client import DECODED, Database
 from growi_transfer.mongo.ranges import batch_documents, read
 from growi_transfer.protocol.errors import CommitFailed
 from growi_transfer.protocol.growi_references import LINKS, NATURAL_KEYS, REFERENCES
-from growi_transfer.protocol.names import attachment_path, merge_map_name, merged_name
+from growi_transfer.protocol.names import merge_map_name, merged_name
+from growi_transfer.protocol.places import renamed_path
 from growi_transfer.protocol.wire import MergeRules
 from growi_transfer.receiver.merge.build import Builder
 from growi_transfer.receiver.merge.copy import Copy, Merged
@@ -152,7 +153,7 @@ class Merger:
                     continue
                 decision = decisions.get(key_of(identity))
                 name = decision.changes.get("fileName") if decision is not None else None
-                to = attachment_path(name, has_page=row.path.startswith("attachment/")) if name else ""
+                to = renamed_path(row.path, name) if name else ""
                 facts = {**row.facts, "unwanted": key_of(identity) not in came, "to": to}
                 if facts != row.facts:
                     changed.append(replace(row, facts=facts))
