@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import bson
 from pymongo import MongoClient
 from tests.pair.instances import ADMIN_TOKEN, Instance, serving, settings_of, with_database
 
@@ -77,3 +78,17 @@ async def open_server(folder: Path, uri: str, database: str, **settings: str) ->
         url = await stack.enter_async_context(serving(services, read))
         http = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         yield Server(Instance(read, client[database], folder / "uploads"), services, url, http)
+
+
+def fill(server: Server, files: int = 3) -> None:
+    """A small wiki with attachments."""
+    server.wiki.database["pages"].insert_many([{"_id": number, "path": f"/{number}"} for number in range(50)])
+    server.wiki.database["users"].insert_one({"_id": 1, "username": "admin"})
+    for number in range(files):
+        name = f"{number:032x}.bin"
+        path = server.wiki.uploads / "attachment" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"%d" % number * 1000)
+        server.wiki.database["attachments"].insert_one(
+            {"_id": bson.ObjectId(), "page": bson.ObjectId(), "fileName": name, "fileSize": 1000}
+        )

@@ -13,25 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import bson
 import pytest
-from tests.pair.jobs import ADMIN, API, Server, open_server
+from tests.pair.jobs import ADMIN, API, Server, fill, open_server
 
 JOBS = f"{API}/export-jobs"
-
-
-def fill(server: Server, files: int = 3) -> None:
-    """A small wiki with attachments."""
-    server.wiki.database["pages"].insert_many([{"_id": number, "path": f"/{number}"} for number in range(50)])
-    server.wiki.database["users"].insert_one({"_id": 1, "username": "admin"})
-    for number in range(files):
-        name = f"{number:032x}.bin"
-        path = server.wiki.uploads / "attachment" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"%d" % number * 1000)
-        server.wiki.database["attachments"].insert_one(
-            {"_id": bson.ObjectId(), "page": bson.ObjectId(), "fileName": name, "fileSize": 1000}
-        )
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import structlog
@@ -34,15 +34,23 @@ class Retention:
         self._files = files
         self._keep = keep
         self._most = most
+        self._wake = asyncio.Event()
 
-    async def sweep_for_ever(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """At once, and then every ten minutes; ends when it is cancelled."""
+    def wake(self) -> None:
+        """There is one more archive."""
+        self._wake.set()
+
+    async def sweep_for_ever(self) -> None:
+        """At once, after each job, and every ten minutes; ends when it is cancelled."""
         while True:
+            self._wake.clear()
             try:
                 await self.sweep()
             except TransferError as error:
                 _log.warning("jobs_not_swept", code=code_of(error), message=error.message)
-            await sleep(_EVERY_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_EVERY_SECONDS):
+                    await self._wake.wait()
 
     async def sweep(self) -> list[str]:
         """Remove what is over; ids of the exports whose archives went."""
@@ -58,19 +66,19 @@ class Retention:
     async def _expire(self) -> list[str]:
         gone: list[str] = []
         sizes = await asyncio.to_thread(lambda: dict(self._files.sizes()))
-        total = 0
+        total, newest = 0, True
         rows = await self._board.ledger.list_jobs(
             kind=JobKind.EXPORT, states=[JobState.COMPLETED], limit=10 * JOBS_KEPT
         )
         for row in rows:
             if row.folder != self._files.id:
                 continue
-            newest = total == 0
             total += sizes.get(row.id, 0)
             if self._is_over(row) or (self._most is not None and total > self._most and not newest):
                 await self._remove(row)
                 total -= sizes.get(row.id, 0)
                 gone.append(row.id)
+            newest = False
         return gone
 
     def _is_over(self, row: JobRow) -> bool:

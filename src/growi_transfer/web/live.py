@@ -1,4 +1,5 @@
-"""Socket.IO, as GROWI's admin page speaks it: namespace `/admin`, `admin:g2gProgress` and `admin:g2gError`.
+"""Socket.IO, as GROWI's admin page speaks it: namespace `/admin`, `admin:g2gProgress` and `admin:g2gError`;
+and `admin:job`, which is ours.
 
 Who gets in: an admin, whose `auth` is `{"token": <admin token>}` or whose login cookie comes with the handshake, to all
 transfers; and `{"watch": <token>}` of a watch link, to the progress of its one, for as long as the link is valid. Who
@@ -20,19 +21,23 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
+from growi_transfer.jobs.live import LiveJobs
 from growi_transfer.ledger.base import Ledger, Role
+from growi_transfer.ledger.jobs import LIVE_JOBS
 from growi_transfer.protocol.errors import AdminRequired, TransferError
+from growi_transfer.protocol.job_shapes import JobView
 from growi_transfer.protocol.machine import FINISHED, State
 from growi_transfer.protocol.progress import Failure, Snapshot
 from growi_transfer.web.auth import COOKIE, Guard, is_same_origin
 from growi_transfer.web.feed import Feed, Told
-from growi_transfer.web.services import Services
+from growi_transfer.web.services import JobsService, Services
 from growi_transfer.web.watch_links import WatchLink, WatchLinks
 
 PATH = "/socket.io/"
 NAMESPACE = "/admin"
 PROGRESS = "admin:g2gProgress"
 ERROR = "admin:g2gError"
+JOB = "admin:job"
 ERROR_EXPORT = "admin:g2g:error_generate_growi_archive"
 ERROR_SEND = "admin:g2g:error_send_growi_archive"
 ERROR_ATTACHMENT = "admin:g2g:error_upload_attachment"
@@ -42,6 +47,7 @@ _ADMINS = "admins"
 _BODY_LIMIT = 1_000_000
 _BEFORE_COPYING = (State.CREATED, State.CHECKED)
 _AGAIN_SECONDS = 0.5
+_LIVE_JOBS = frozenset(state.value for state in LIVE_JOBS)
 _log = structlog.get_logger("growi_transfer.web")
 
 
@@ -53,6 +59,7 @@ class _Running:
     links: WatchLinks
     ledger: Ledger
     feed: Feed
+    jobs: JobsService | None
 
 
 class Live:
@@ -79,8 +86,10 @@ class Live:
     @asynccontextmanager
     async def run(self, services: Services, guard: Guard, links: WatchLinks, feed: Feed) -> AsyncIterator[None]:
         """Let watchers in, and send while the block lasts."""
-        self._running = _Running(guard, links, services.ledger, feed)
+        self._running = _Running(guard, links, services.ledger, feed, services.jobs)
         broadcaster = asyncio.create_task(self._broadcast(self._running))
+        if services.jobs is not None:
+            self._start(self._broadcast_jobs(services.jobs.live))
         try:
             yield
         finally:
@@ -111,7 +120,7 @@ class Live:
         except TransferError as refusal:
             raise socketio.exceptions.ConnectionRefusedError(refusal.message) from None
         # Nothing may be sent before the library has told the client that it is in, which is after this returns.
-        self._start(self._welcome(sid, running.feed, link))
+        self._start(self._welcome(sid, running, link))
         if link is not None:
             self._start(self._end(sid, running.links, link))
 
@@ -120,19 +129,32 @@ class Live:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _welcome(self, sid: str, feed: Feed, link: WatchLink | None) -> None:
+    async def _welcome(self, sid: str, running: _Running, link: WatchLink | None) -> None:
         while self._server.manager.is_pre_connected(sid, NAMESPACE):
             await asyncio.sleep(0)
         if not self._server.manager.is_connected(sid, NAMESPACE):
             return
         # First into the room, then the present state: a change between the two is sent rather than missed.
         await self._server.enter_room(sid, _ADMINS if link is None else _room(link.role, link.transfer_id), NAMESPACE)
+        feed = running.feed
         watching = feed.watching() if link is None else feed.watching(link.role, link.transfer_id)
         for told in watching.take():
             if link is not None:
                 await self._server.emit(PROGRESS, _progress(told.watcher_shape), to=sid, namespace=NAMESPACE)
             elif told.snapshot.position.state not in FINISHED:
                 await self._server.emit(PROGRESS, _progress(told.shape), to=sid, namespace=NAMESPACE)
+
+        if link is None and running.jobs is not None:
+            for _, view in running.jobs.live.watching().take():
+                if view.state in _LIVE_JOBS:
+                    await self._server.emit(JOB, _job(view), to=sid, namespace=NAMESPACE)
+
+    async def _broadcast_jobs(self, live: LiveJobs) -> None:
+        watching = live.watching()
+        while not watching.is_over:
+            await watching.changed()
+            for _, view in watching.take():
+                await self._server.emit(JOB, _job(view), to=_ADMINS, namespace=NAMESPACE)
 
     async def _end(self, sid: str, links: WatchLinks, link: WatchLink) -> None:
         await links.ended(link)
@@ -222,6 +244,10 @@ async def _reason(snapshot: Snapshot, ledger: Ledger) -> str:
     kept = row.facts.get("error") if row is not None else None
     message = kept.get("message") if isinstance(kept, dict) else kept
     return str(message or "The transfer failed.")
+
+
+def _job(view: JobView) -> dict[str, Any]:
+    return {"job": view.model_dump(mode="json")}
 
 
 def _cookie(header: str) -> str:

@@ -12,17 +12,22 @@ from growi_transfer.jobs.files import JobFiles
 from growi_transfer.jobs.job_board import JobBoard
 from growi_transfer.jobs.job_retention import Retention
 from growi_transfer.jobs.job_runner import JobRunner
-from growi_transfer.jobs.notify import Webhooks
+from growi_transfer.jobs.notify import Post, Webhooks
 from growi_transfer.jobs.service import Jobs
 from growi_transfer.jobs.work import ExportWork, ImportWork, Work
 from growi_transfer.ledger.jobs import JobKind
+from growi_transfer.protocol.errors import SettingInvalid
+from growi_transfer.protocol.job_shapes import JobView
+from growi_transfer.pusher.address import AllowedDestinations
 from growi_transfer.pusher.pusher import Pusher
+from growi_transfer.pusher.webhook import WebhookClient
 from growi_transfer.receiver.receiver import Receiver
 from growi_transfer.wiring.parts import Parts, now
 
 
 async def jobs_of(stack: AsyncExitStack, parts: Parts, receiver: Receiver | None, pusher: Pusher | None) -> Jobs:
-    """The jobs, running until the stack is closed. Raises OperatorFault when their folder cannot be used."""
+    """The jobs, running until the stack is closed. Raises SettingInvalid, and OperatorFault when their folder cannot
+    be used."""
     settings = parts.settings
     files = await asyncio.to_thread(JobFiles, settings.data_dir / "jobs", _new_id())
     hours = settings.export_retention_hours
@@ -33,7 +38,13 @@ async def jobs_of(stack: AsyncExitStack, parts: Parts, receiver: Receiver | None
         works[JobKind.EXPORT] = ExportWork(pusher, files, asyncio.sleep)
     if receiver is not None:
         works[JobKind.IMPORT] = ImportWork(receiver, parts.board, files, asyncio.sleep, _new_id)
-    webhooks = Webhooks(board, files.id, None, "", asyncio.sleep)
+    webhooks = Webhooks(board, files.id, *_webhook(parts), asyncio.sleep)
+    retention = Retention(board, files, keep=keep, most=settings.export_bytes)
+
+    def finished(view: JobView) -> None:
+        webhooks.tell(view)
+        retention.wake()
+
     node = socket.gethostname()
     runner = JobRunner(
         board,
@@ -42,7 +53,7 @@ async def jobs_of(stack: AsyncExitStack, parts: Parts, receiver: Receiver | None
         at_once=settings.jobs_at_once,
         node=node,
         sleep=asyncio.sleep,
-        finished=webhooks.tell,
+        finished=finished,
     )
     jobs = Jobs(
         board,
@@ -56,10 +67,21 @@ async def jobs_of(stack: AsyncExitStack, parts: Parts, receiver: Receiver | None
     )
     await stack.enter_async_context(webhooks.running())
     await stack.enter_async_context(jobs.running())
-    retention = Retention(board, files, keep=keep, most=settings.export_bytes)
-    sweeping = asyncio.ensure_future(retention.sweep_for_ever(asyncio.sleep))
+    sweeping = asyncio.ensure_future(retention.sweep_for_ever())
     stack.callback(sweeping.cancel)
     return jobs
+
+
+def _webhook(parts: Parts) -> tuple[Post | None, str]:
+    """Who is told of ends, and what signs it. Raises SettingInvalid."""
+    settings = parts.settings
+    if settings.webhook_url is None:
+        return None, ""
+    if settings.webhook_secret is None:
+        name = "GROWI_TRANSFER_WEBHOOK_SECRET"
+        raise SettingInvalid(f"{name} is needed: notifications are signed.", setting=name)
+    client = WebhookClient(settings.webhook_url, AllowedDestinations.parse(settings.allowed_destinations))
+    return client.post, settings.webhook_secret.get_secret_value()
 
 
 def _new_id() -> str:

@@ -16,61 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from growi_transfer.protocol import growi_config
-from growi_transfer.protocol.errors import SettingInvalid, TransferKeyMalformed
-from growi_transfer.protocol.transfer_key import normalise_origin
+from growi_transfer.protocol.errors import SettingInvalid
+from growi_transfer.settings.values import Destinations, Folder, MongoUri, Origin, Secret, Secrets, WebhookUrl
 
 PREFIX = "GROWI_TRANSFER_"
 SETTINGS_FILE = "GROWI_TRANSFER_SETTINGS"
-SHORTEST_SECRET = 16
-_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]{1,253})(:[0-9]{1,5})?")
-
-
-def _comma_separated(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _secret(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if len(text) < SHORTEST_SECRET or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError(f"needs at least {SHORTEST_SECRET} printable ASCII characters without spaces")
-    return value
-
-
-def _mongo_uri(value: str) -> str:
-    if not value.startswith(("mongodb://", "mongodb+srv://")):
-        raise ValueError("must begin with mongodb:// or mongodb+srv://")
-    return value
-
-
-def _origin(value: str) -> str:
-    try:
-        return normalise_origin(value)
-    except TransferKeyMalformed:
-        raise ValueError("must be like https://wiki.example.com or http://10.0.0.5:3400, without a path") from None
-
-
-def _folder(value: Path) -> Path:
-    try:
-        return value.expanduser().absolute()
-    except RuntimeError:
-        raise ValueError("no home folder is known; give the whole path") from None
-
-
-def _destination(value: str) -> str:
-    try:
-        ipaddress.ip_network(value, strict=False)
-    except ValueError:
-        if not _HOST_PORT.fullmatch(value):
-            raise ValueError("each must be a network (10.0.0.0/8), an address or host[:port]") from None
-    return value
-
-
-Secret = Annotated[SecretStr, AfterValidator(_secret)]
-Folder = Annotated[Path, AfterValidator(_folder)]
+_SECRETS = frozenset(
+    {
+        *("mongo_uri", "admin_token", "secrets", "transfer_key", "azure_account_key"),
+        *("webhook_url", "webhook_secret", "metrics_token"),
+    }
+)
 
 
 class Settings(BaseSettings):
@@ -80,7 +40,7 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", validate_by_name=True, validate_default=True, hide_input_in_errors=True
     )
 
-    mongo_uri: Annotated[str, AfterValidator(_mongo_uri)] | None = Field(
+    mongo_uri: MongoUri | None = Field(
         None,
         validation_alias="MONGO_URI",
         repr=False,
@@ -107,7 +67,7 @@ class Settings(BaseSettings):
         validation_alias="GROWI_TRANSFER_PORT",
         description="Port to listen on; 0 takes a free one.",
     )
-    origin: Annotated[str, AfterValidator(_origin)] | None = Field(
+    origin: Origin | None = Field(
         None,
         validation_alias="GROWI_TRANSFER_ORIGIN",
         description="Address under which others reach this server; it becomes part of each transfer key. "
@@ -123,7 +83,7 @@ class Settings(BaseSettings):
         validation_alias="GROWI_TRANSFER_ADMIN_TOKEN",
         description="Token that admin routes ask for. Not set: one is made, printed once and kept in the data folder.",
     )
-    secrets: Annotated[list[Secret], BeforeValidator(_comma_separated)] = Field(
+    secrets: Secrets = Field(
         [],
         validation_alias="GROWI_TRANSFER_SECRETS",
         description="Secrets that sign transfer keys, newest last, separated by commas: the last one signs, all are "
@@ -149,9 +109,7 @@ class Settings(BaseSettings):
         validation_alias="GROWI_TRANSFER_GCS_ENDPOINT",
         description="Address of a Google Cloud Storage service that is not Google's own: an emulator.",
     )
-    allowed_destinations: Annotated[
-        list[Annotated[str, AfterValidator(_destination)]], BeforeValidator(_comma_separated)
-    ] = Field(
+    allowed_destinations: Destinations = Field(
         [],
         validation_alias="GROWI_TRANSFER_ALLOWED_DESTINATIONS",
         description="Loopback and link-local destinations that a key may point to: networks, addresses or host[:port], "
@@ -187,6 +145,20 @@ class Settings(BaseSettings):
         None,
         validation_alias="GROWI_TRANSFER_EXPORT_BYTES",
         description="Bytes that the archives of export jobs may have together: older ones go, the newest one stays.",
+    )
+    webhook_url: WebhookUrl | None = Field(
+        None,
+        validation_alias="GROWI_TRANSFER_WEBHOOK_URL",
+        repr=False,
+        description="Where to tell that a job has ended: an http or https address. It needs a secret.",
+    )
+    webhook_secret: Secret | None = Field(
+        None, validation_alias="GROWI_TRANSFER_WEBHOOK_SECRET", description="Signs what goes to the webhook."
+    )
+    metrics_token: Secret | None = Field(
+        None,
+        validation_alias="GROWI_TRANSFER_METRICS_TOKEN",
+        description="Token that may read /metrics and nothing else. The admin token may, too.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", validation_alias="GROWI_TRANSFER_LOG_LEVEL", description="The least important messages to log."
@@ -288,7 +260,7 @@ def list_settings() -> list[SettingInfo]:
             name=_environment_name(name),
             default=_default_text(field.default),
             help=field.description or "",
-            secret=name in ("mongo_uri", "admin_token", "secrets", "transfer_key", "azure_account_key"),
+            secret=name in _SECRETS,
             owner="growi-transfer",
         )
         for name, field in Settings.model_fields.items()
