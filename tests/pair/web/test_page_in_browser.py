@@ -77,7 +77,7 @@ async def test_a_person_logs_in_and_watches(tmp_path: Path) -> None:
         await log_in(page, ADMIN_TOKEN)
         await page.until("document.querySelector('.line.live')")
         assert await page.run("location.pathname") == f"/transfers/{TRANSFER}"
-        await page.until("document.querySelector('#failures td.break')")
+        await page.until("document.querySelector('#failures li')")
         text = await page.run("document.querySelector('main').textContent")
         assert [words for words in SHOWN if words not in text] == []
         assert await page.run("document.querySelectorAll('main img').length") == 0

@@ -161,3 +161,11 @@ def test_a_script_puts_no_text_of_its_own_into_a_page() -> None:
         assert [text for text in written if re.search(r"[A-Za-z\u3040-\u9fff]{2}", text) and text not in NAMES] == [], (
             script
         )
+
+
+def test_every_finding_of_a_preflight_says_what_to_do() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "errors.md").read_text(encoding="utf-8")
+    codes = re.findall(r"(?m)^\| `(\w+)` \|", page.partition("## Warnings and blockers")[2])
+    assert len(codes) > 30
+    assert {f"finding.{code}" for code in codes} - set(ENGLISH) == set()
+    assert {f"finding.{code}.do" for code in codes} - set(ENGLISH) == set()

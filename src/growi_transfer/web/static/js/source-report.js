@@ -1,7 +1,8 @@
 // What a preflight found: what stands against a push, and what has to be agreed to, one by one.
 
 import { h } from "./dom.js";
-import { ago, bytes, count, duration, hasText, language, t } from "./i18n.js";
+import { findingWords } from "./finding-words.js";
+import { ago, bytes, count, duration, t } from "./i18n.js";
 
 /** The card of a report. `onAccept(code, accepted)` when a warning is agreed to, or not any more. */
 export function reportCard(report, { origin, accepted, onAccept }) {
@@ -36,16 +37,14 @@ function findings(key, items) {
 }
 
 /** One finding: what it is, what the server says of it, what to do; a warning with a box to agree to it. */
-function finding({ code, message, details }, tone, choice) {
-  const title = hasText(`finding.${code}`) ? t(`finding.${code}`) : null;
-  const todo = hasText(`finding.${code}.do`) ? t(`finding.${code}.do`) : null;
-  const names = namesIn(details);
+function finding(found, tone, choice) {
+  const { code } = found;
+  const { title, text, todo, names } = findingWords(found);
   return h(
     "article",
     { class: `note ${tone} finding`, dataset: { code } },
-    h("p", null, h("strong", null, title ?? message), " ", h("code", null, code)),
-    // In other languages the server's sentence, which has the numbers, stays beside the title.
-    title ? h("p", { lang: "en", class: language() === "en" ? null : "hint" }, message) : null,
+    h("p", null, h("strong", null, title ?? text), " ", h("code", null, code)),
+    title && text ? h("p", null, text) : null,
     todo ? h("p", null, h("strong", null, t("source.what_to_do")), " ", todo) : null,
     names.length
       ? h("details", null, h("summary", null, t("source.names", { count: names.length })), h("ul", null, names.map((name) => h("li", { class: "break" }, name))))
@@ -59,11 +58,4 @@ function finding({ code, message, details }, tone, choice) {
         )
       : null,
   );
-}
-
-/** Lists of names in the details of a finding. */
-function namesIn(details) {
-  return Object.values(details ?? {})
-    .filter((value) => Array.isArray(value) && value.every((one) => typeof one === "string"))
-    .flat();
 }

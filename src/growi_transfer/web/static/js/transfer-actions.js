@@ -61,7 +61,7 @@ function button(action, place, said, transfer, changed) {
       for (const one of all) one.disabled = false;
     }
   };
-  return h("button", { type: "button", class: `button ${action.look ?? ""}`, dataset: { verb: action.verb }, on: { click: press } }, t(`transfer.action.${action.name}`));
+  return h("button", { type: "button", class: `button ${action.look ?? (action.grave ? "grave" : "")}`, dataset: { verb: action.verb }, on: { click: press } }, t(`transfer.action.${action.name}`));
 }
 
 async function order({ verb }, { id }) {

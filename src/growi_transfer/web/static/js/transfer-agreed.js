@@ -1,7 +1,8 @@
 // What was agreed to and what came of it: warnings, the plan, options, and what GROWI's rules rewrote.
 
 import { fill, h } from "./dom.js";
-import { bytes, count, date, duration, hasText, language, t } from "./i18n.js";
+import { findingWords } from "./finding-words.js";
+import { bytes, count, date, duration, hasText, t } from "./i18n.js";
 
 /** `{ element, show(transfer, details) }`; `details` is null for a reader of a watch link. */
 export function agreedCard() {
@@ -29,14 +30,15 @@ export function agreedCard() {
   };
 }
 
-function warning({ code, message }, accepted) {
-  const title = hasText(`finding.${code}`) ? t(`finding.${code}`) : null;
+function warning(one, accepted) {
+  const { title, text } = findingWords(one);
   return h(
     "li",
     null,
-    title && language() !== "en" ? [title, " ", h("span", { class: "hint", lang: "en" }, message)] : message,
+    title ?? text,
     " ",
-    h("code", null, code),
+    title && text ? [h("span", { class: "hint" }, text), " "] : null,
+    h("code", null, one.code),
     accepted ? [" ", h("span", { class: "badge good" }, t("transfer.accepted_at", { when: date(accepted.accepted_at) }))] : null,
   );
 }

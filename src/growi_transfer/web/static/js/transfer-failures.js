@@ -7,24 +7,23 @@ import { bytes, count, hasText, language, t } from "./i18n.js";
 import { errorText } from "./shell.js";
 import { errorWords } from "./transfer-words.js";
 
-const SHOWN = 20;
+const SHOWN = 10;
 
 /** `{ element, show(transfer), refresh() }`. */
 export function failuresCard(transferId, { readOnly }) {
-  const body = h("tbody");
+  const body = h("ul", { class: "rows" });
   const total = h("span", { class: "badge bad" });
   const where = h("span", { class: "hint number", role: "status" });
   const first = h("button", { type: "button", class: "button small", on: { click: () => turn([]) } }, t("transfer.failures_first"));
   const next = h("button", { type: "button", class: "button small" }, t("transfer.failures_next"));
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
-  const heads = ["item", "reason", "size", "tries"].map((name) => h("th", { scope: "col", class: name === "size" || name === "tries" ? "number" : null }, t(`transfer.failure.${name}`)));
   const pages = h("div", { class: "row" }, first, next, where);
   const element = h(
     "section",
     { class: "card", id: "failures", hidden: true, "aria-labelledby": "failures-heading" },
     h("header", null, h("h2", { id: "failures-heading" }, t("transfer.failures")), total),
     h("p", { class: "hint" }, t("transfer.failures_hint")),
-    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": "failures-heading" }, h("table", { class: "table" }, h("thead", null, h("tr", null, heads)), body)),
+    body,
     pages,
     problem,
   );
@@ -93,7 +92,8 @@ export function failuresCard(transferId, { readOnly }) {
 }
 
 function row({ item, code, message, bytes: size, tries }) {
-  return h("tr", null, h("td", { class: "break" }, item), h("td", null, reason(code, message), " ", h("code", null, code)), h("td", { class: "number" }, size === undefined ? "" : bytes(size)), h("td", { class: "number" }, count(tries)));
+  const more = [size ? bytes(size) : null, t("transfer.failure_tries", { count: tries })].filter(Boolean).join(" · ");
+  return h("li", { class: "spread" }, h("div", { class: "grow" }, h("p", { class: "break mono" }, item), h("p", null, reason(code, message), " ", h("code", null, code))), h("span", { class: "hint number" }, more));
 }
 
 /** The server's sentence is the more exact one; it is English. */

@@ -8,6 +8,7 @@ import { watchLinkButton } from "./watch-link.js";
 
 const BARS = ["bytes", "documents", "files"];
 const FACTS = ["speed", "document_speed", "file_speed", "eta", "wire", "failed", "skipped"];
+const ENDED = ["completed", "rolled_back", "cancelled"];
 const PROVED = ["ready", "committing", "completed"];
 
 /** `{ element, actions, said, show(transfer, details, samples) }`; buttons are put into `actions`, a refusal into `said`. */
@@ -83,8 +84,9 @@ export function headCard({ id, role, readOnly }) {
         bar.value = PROVED.includes(state) ? bar.max : Math.min(done + skipped, bar.max);
         bar.classList.toggle("good", PROVED.includes(state));
       }
-      lag.hidden = !behind;
-      if (!behind) return;
+      // After the end it says nothing any more: what was written since is a warning.
+      lag.hidden = !behind || ENDED.includes(state);
+      if (lag.hidden) return;
       write(places, {
         equal_as_of: behind.as_of ? date(behind.as_of) : t("transfer.last_reading"),
         lag_seconds: t("transfer.lag_seconds_value", { time: duration(behind.seconds) }),
@@ -104,7 +106,8 @@ function showSteps(places, state, details) {
   const at = STEPS.indexOf(stopped);
   STEPS.forEach((step, index) => {
     const item = places[`step-${step}`];
-    item.className = index < at || state === "completed" ? "done" : index === at ? "now" : "";
+    const tone = state === "failed" ? "now failed" : state === "paused" ? "now paused" : "now";
+    item.className = index < at || state === "completed" ? "done" : index === at ? tone : "";
     item.ariaCurrent = index === at && state !== "completed" ? "step" : null;
   });
 }

@@ -67,13 +67,12 @@ class View {
     this.failures = failuresCard(id, { readOnly: this.readOnly });
     this.agreed = agreedCard();
     this.logs = this.readOnly ? null : logsCard(id);
-    const side = this.tuning ? h("div", { class: "stack wide" }, this.tuning.element) : null;
     if (this.tuning) this.tuning.element.hidden = true;
     fill(
       this.cards,
       this.head.element,
       this.failures.element,
-      h("div", { class: "halves" }, h("div", { class: "stack wide" }, this.graph.element, this.sending.element), side),
+      h("div", { class: "halves" }, h("div", { class: "stack wide" }, this.graph.element, this.sending.element), this.tuning?.element),
       this.collections?.element,
       this.agreed.element,
       this.logs?.element,
@@ -115,7 +114,8 @@ class View {
   draw() {
     const { transfer, details } = this;
     const running = RUNNING.includes(transfer.state);
-    if (running) this.graph.note(transfer.rate.bytes_per_second);
+    if (running || this.wasRunning) this.graph.note(transfer.rate.bytes_per_second);
+    this.wasRunning = running;
     this.head.show(transfer, details, this.graph.samples);
     if (!this.readOnly) fillActions(this.head.actions, this.head.said, transfer, (after) => this.ordered(after));
     this.sending.show(transfer.activity, running);
