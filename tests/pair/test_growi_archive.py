@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,15 +16,22 @@ import pytest
 from bson import Decimal128, Int64, ObjectId
 from tests.pair.instances import Instance, Pair
 
+from growi_transfer.archive import growi_json
 from growi_transfer.archive.growi_archive import open_growi_archive
+from growi_transfer.ledger.base import Role
+from growi_transfer.ledger.process import process_name
 from growi_transfer.protocol.errors import (
     ArchiveInvalid,
     CollectionKindUnsupported,
+    DatabaseUnavailable,
+    DestinationBusy,
     JsonInvalid,
     SettingInvalid,
     TransferError,
     VersionIncompatible,
 )
+from growi_transfer.receiver import abandoned
+from growi_transfer.receiver.growi_import import import_growi_archive
 
 SAMPLE = os.environ.get("GROWI_TRANSFER_SAMPLE_WIKI", "")
 NOW = datetime(2026, 11, 21, 19, 11, 44, 852000, tzinfo=UTC)
@@ -120,7 +129,6 @@ async def test_types_that_the_format_loses_are_counted(pair: Pair, tmp_path: Pat
         ({"meta.json": {"version": VERSION}, "tags.json": {"a": 1}}, JsonInvalid),
         ({"meta.json": {"version": VERSION}, "tags.json": [{"_id": 1}, 7]}, JsonInvalid),
         ({"meta.json": {"version": VERSION}, "a-view.json": []}, CollectionKindUnsupported),
-        ({"meta.json": {"version": VERSION}, "tags.json": [{"_id": 1}, {"_id": 1}]}, TransferError),
     ],
 )
 async def test_what_cannot_be_brought_in_changes_nothing(
@@ -174,3 +182,94 @@ async def test_the_archive_of_a_real_growi() -> None:
         ("pages", "grantedGroups"),  # ids in subdocuments stay strings in GROWI
         ("yjs-writings", "value"),  # bytes stay base64 text in GROWI
     }
+
+
+async def test_duplicates_are_left_out_wherever_they_are_in_the_file(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growi_json, "BATCH_DOCUMENTS", 3)
+    pair.destination.database["tags"].create_index("name", unique=True)
+    path = tmp_path / "wiki.growi.zip"
+    tags = [{"_id": str(ObjectId()), "name": f"tag {number % 7}", "number": number} for number in range(20)]
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("tags.json", json.dumps(tags))
+        file.writestr("meta.json", json.dumps({"version": VERSION}))
+    answer = await imported(pair, path)
+    assert answer["duplicates"] == {"tags": 13}
+    assert sorted(one["number"] for one in pair.destination.database["tags"].find()) == list(range(7))
+
+
+# imports that nobody goes on with
+
+
+def gone() -> str:
+    """The name of a process that has ended."""
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    return f"{process_name().rsplit('|', 2)[0]}|{int(ended.stdout)}|1"
+
+
+async def leave(pair: Pair, path: Path, monkeypatch: pytest.MonkeyPatch, process: str) -> None:
+    """An import, cut off before its end as by kill -9."""
+
+    async def nothing(*_: Any, **__: Any) -> None:
+        raise DatabaseUnavailable
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pair.to_destination.receiver, "verify", nothing)
+        patch.setattr(pair.to_destination.receiver, "cancel", nothing)
+        patch.setattr(abandoned, "process_name", lambda: process)
+        with pytest.raises(DatabaseUnavailable):
+            await imported(pair, path)
+    assert pair.destination.own_collections() != []
+
+
+async def test_what_a_killed_import_left_is_cleared_away_by_the_next_one(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair.source, "source")
+    path = tmp_path / "wiki.growi.zip"
+    await exported(pair, path)
+    await leave(pair, path, monkeypatch, process_name())
+    with pytest.raises(DestinationBusy):  # who is at it is alive
+        await imported(pair, path)
+    [row] = await pair.to_destination.ledger.list_transfers(Role.RECEIVER)
+    assert pair.to_destination.receiver is not None
+    await pair.to_destination.receiver.cancel(row.id, epoch=None)
+    await leave(pair, path, monkeypatch, gone())
+    assert (await imported(pair, path))["transfer"]["state"] == "completed"
+    assert pair.destination.own_collections() == []
+    states = [row.position.state.value for row in await pair.to_destination.ledger.list_transfers(Role.RECEIVER)]
+    assert sorted(states) == ["cancelled", "cancelled", "completed"]
+
+
+async def test_a_starting_server_clears_away_what_nobody_goes_on_with(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair.source, "source")
+    path = tmp_path / "wiki.growi.zip"
+    await exported(pair, path)
+    receiver: Any = pair.to_destination.receiver
+    await leave(pair, path, monkeypatch, process_name())
+    await receiver._endings.finish_interrupted()
+    assert pair.destination.own_collections() != [], "a command is at it"
+    [row] = await pair.to_destination.ledger.list_transfers(Role.RECEIVER)
+    await receiver.cancel(row.id, epoch=None)
+    monkeypatch.setattr(receiver, "_serving", True)
+    await leave(pair, path, monkeypatch, "a server of another machine|boot|1|1")
+    await receiver._endings.finish_interrupted()
+    assert pair.destination.own_collections() == []
+
+
+async def test_an_import_that_waits_for_its_commit_is_not_cleared_away(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair.source, "source")
+    path = tmp_path / "wiki.growi.zip"
+    await exported(pair, path)
+    receiver: Any = pair.to_destination.receiver
+    monkeypatch.setattr(abandoned, "process_name", gone)
+    await import_growi_archive(receiver, receiver._database, path, "1" * 32, version=VERSION, commit=False)
+    await receiver._endings.finish_interrupted()
+    with pytest.raises(DestinationBusy):
+        await imported(pair, path)
+    assert (await receiver.commit("1" * 32, epoch=None))["transfer"]["state"] == "completed"

@@ -522,13 +522,28 @@ async def test_settings_without_measure_are_refused(growi: Growi, monkeypatch: p
     assert (await growi.push({"configs": documents[:2]}, "flushAndInsert"))[0] == 200
 
 
-async def test_two_documents_that_are_one_to_an_index_are_told(growi: Growi) -> None:
+@pytest.mark.parametrize("mode", ["insert", "flushAndInsert"])
+async def test_of_documents_that_are_one_to_an_index_the_first_comes(growi: Growi, mode: str) -> None:
     growi.pair.destination.database["tags"].create_index("name", unique=True)
-    documents = [{"_id": str(ObjectId()), "name": "same"} for _ in range(2)]
-    status, answer = await growi.push({"tags": documents})
-    assert (status, answer["errors"][0]["code"]) == (500, "mongo_collection_import_failure")
-    assert growi.live("tags") == []
-    assert (await growi.push({"tags": documents[:1]}))[0] == 200
+    twice = str(ObjectId())
+    documents = [
+        {"_id": twice, "name": "one"},
+        {"_id": str(ObjectId()), "name": "same", "first": True},
+        {"_id": str(ObjectId()), "name": "same"},
+        {"_id": twice, "name": "two"},
+        {"_id": str(ObjectId()), "name": "last"},
+    ]
+    status, answer = await growi.push({"tags": documents}, mode)
+    assert (status, answer["failedDocuments"]) == (200, {"tags": 2})
+    assert sorted((one["name"], one.get("first")) for one in growi.live("tags")) == [
+        ("last", None),
+        ("one", None),
+        ("same", True),
+    ]
+    shape = (await growi.pair.received(answer["transferId"])).facts["progress"]
+    [warning] = [one for one in shape["warnings"] if one["code"] == "duplicates_left_out"]
+    assert "2 of tags" in warning["message"]
+    assert [index["name"] for index in growi.pair.destination.indexes("tags")] == ["_id_", "name_1"]
 
 
 async def test_a_key_lives_as_long_as_its_request(growi: Growi, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,6 +126,10 @@ def import_wiki(
         session.output.note(f"Not brought in: {', '.join(answer['ignored'])}.")
     for kind, number in answer.get("losses", {}).items():
         session.output.note(f"warning: {count(number)} values were {kind} once; GROWI's format cannot carry that type.")
+    for name, number in answer.get("duplicates", {}).items():
+        session.output.note(
+            f"warning: {name}: {count(number)} left out, because an earlier document has the same _id or unique value."
+        )
     if "id" in transfer:
         session.output.note(f"Undo it with: growi-transfer transfers rollback {transfer['id'][:8]}")
 

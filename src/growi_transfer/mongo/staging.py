@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import bson
 from bson.raw_bson import RawBSONDocument
@@ -26,12 +27,30 @@ async def insert(database: Database, collection: str, documents: Sequence[bytes]
     other database errors. What was inserted before the error stays; `clear_range` removes it.
     """
     for batch in _batches(documents):
-        await _insert(database, collection, batch, ordered)
+        errors = await _insert(database, collection, batch, ordered)
+        if errors:
+            _raise(batch, errors)
 
 
-async def _insert(database: Database, collection: str, batch: Sequence[bytes], ordered: bool) -> None:
+async def insert_first(database: Database, collection: str, documents: Sequence[bytes]) -> set[int]:
+    """Insert those that no unique index refuses, exactly as they are: of documents that are one to an index, the first
+    one. The positions of the others. Raises like `insert` for everything else."""
+    refused: set[int] = set()
+    start = 0
+    for batch in _batches(documents):
+        errors = await _insert(database, collection, batch, False)
+        others = [error for error in errors if error.get("code") != _DUPLICATE_KEY]
+        if others:
+            _raise(batch, others)
+        refused.update(start + int(error["index"]) for error in errors)
+        start += len(batch)
+    return refused
+
+
+async def _insert(database: Database, collection: str, batch: Sequence[bytes], ordered: bool) -> list[dict[str, Any]]:
+    """The server's errors, by position in the batch."""
     try:
-        errors = await database.insert_raw(collection, batch, ordered=ordered)
+        return await database.insert_raw(collection, batch, ordered=ordered)
     except DatabaseRefused as error:
         if not not_storable(error.details["code"]):
             raise
@@ -39,11 +58,11 @@ async def _insert(database: Database, collection: str, batch: Sequence[bytes], o
             raise _refusal(batch[0], error.message) from error
         # One document made the server refuse the whole batch without saying which one it is.
         middle = len(batch) // 2
-        await _insert(database, collection, batch[:middle], ordered)
-        await _insert(database, collection, batch[middle:], ordered)
-        return
-    if errors:
-        _raise(batch, errors)
+        errors = await _insert(database, collection, batch[:middle], ordered)
+        if errors and ordered:
+            return errors
+        rest = await _insert(database, collection, batch[middle:], ordered)
+        return errors + [{**error, "index": error["index"] + middle} for error in rest]
 
 
 async def restore_zero_timestamps(database: Database, collection: str, documents: Sequence[bytes]) -> None:
@@ -65,7 +84,7 @@ def _batches(documents: Sequence[bytes]) -> list[list[bytes]]:
     return batches
 
 
-def _raise(batch: Sequence[bytes], errors: Sequence[dict[str, object]]) -> None:
+def _raise(batch: Sequence[bytes], errors: Sequence[dict[str, Any]]) -> None:
     first = errors[0]
     code = int(str(first.get("code", 0)))
     shown = _shown_id(batch[int(str(first.get("index", 0)))])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from growi_transfer.archive.bundle import write_frames
 from growi_transfer.archive.contents import ArchivedCollection
 from growi_transfer.archive.reader import ArchiveReader, open_archive
-from growi_transfer.protocol.digest import combine, ordered_digest, set_digest
+from growi_transfer.protocol.digest import combine
 from growi_transfer.protocol.elements import id_first
 from growi_transfer.protocol.errors import (
     AttachmentsIncomplete,
@@ -20,6 +20,7 @@ from growi_transfer.protocol.errors import (
     VerificationFailed,
 )
 from growi_transfer.protocol.names import check_collection, is_operating_state
+from growi_transfer.protocol.progress import Notice
 from growi_transfer.protocol.wire import (
     BUNDLE_BYTES,
     BUNDLE_FILES,
@@ -34,20 +35,27 @@ from growi_transfer.protocol.wire import (
     SourceInfo,
     Verify,
 )
+from growi_transfer.receiver.importer import Appended
 
 _READ_AT_ONCE = 100
+DUPLICATES = "duplicates_left_out"
+"""Code of a warning."""
 
 
 class Receiver(Protocol):
     """What an import asks of the receiver: the same that a source asks of it over the line."""
 
     async def put_transfer(
-        self, transfer_id: str, body: PutTransfer, *, key_id: str | None, epoch: int
+        self, transfer_id: str, body: PutTransfer, *, key_id: str | None, epoch: int, brought_in: bool = False
     ) -> dict[str, Any]: ...
 
+    async def left_to_the_admin(self, transfer_id: str) -> None: ...
+
     async def append(
-        self, transfer_id: str, collection: str, number: int, documents: Sequence[bytes], digest: bytes
-    ) -> None: ...
+        self, transfer_id: str, collection: str, number: int, documents: Sequence[bytes], *, keep_first: bool
+    ) -> Appended: ...
+
+    def warn(self, transfer_id: str, notice: Notice) -> None: ...
 
     async def plan_attachments(self, transfer_id: str, page: PlanPage, *, epoch: int) -> dict[str, Any]: ...
 
@@ -113,22 +121,30 @@ async def bring_in(
     files: Callable[[], Awaitable[int]],
     *,
     commit: bool,
+    keep_first: bool = False,
 ) -> dict[str, Any]:
     """Stage the documents of every collection of `body`, send the files (`files` says how many), prove and commit.
 
-    On any error the destination is left as it was.
+    `keep_first`: of documents that are one to a unique index the first one comes, and the others are counted by
+    collection in `duplicates` of the answer. On any error the destination is left as it was.
     """
     try:
-        await receiver.put_transfer(transfer_id, body, key_id=None, epoch=0)
+        await receiver.put_transfer(transfer_id, body, key_id=None, epoch=0, brought_in=True)
+        left_out: dict[str, int] = {}
         proofs = [
-            await _collection(receiver, documents(one.name), transfer_id, one)
+            await _collection(receiver, documents(one.name), transfer_id, one, left_out if keep_first else None)
             for one in body.collections
             if one.kind != "view"
         ]
+        if left_out:
+            receiver.warn(transfer_id, _duplicates(left_out))
         await _prove(receiver, transfer_id, proofs, await files())
         if not commit:
-            return await receiver.transfer(transfer_id)
-        return await receiver.commit(transfer_id, epoch=None)
+            await receiver.left_to_the_admin(transfer_id)
+            answer = await receiver.transfer(transfer_id)
+        else:
+            answer = await receiver.commit(transfer_id, epoch=None)
+        return {**answer, "duplicates": left_out} if keep_first else answer
     except BaseException:
         await asyncio.shield(_undo(receiver, transfer_id))
         raise
@@ -159,18 +175,30 @@ def _kind(one: ArchivedCollection) -> Any:
     return one.kind
 
 
+def _duplicates(left_out: Mapping[str, int]) -> Notice:
+    named = ", ".join(f"{number:,} of {name}" for name, number in left_out.items())
+    text = f"Left out, because an earlier document of the archive has the same _id or unique value: {named[:1500]}."
+    return Notice(DUPLICATES, text, {"collections": left_out})
+
+
 async def _collection(
-    receiver: Receiver, batches: AsyncIterator[Sequence[bytes | memoryview]], transfer_id: str, one: Collection
+    receiver: Receiver,
+    batches: AsyncIterator[Sequence[bytes | memoryview]],
+    transfer_id: str,
+    one: Collection,
+    left_out: dict[str, int] | None,
 ) -> CollectionProof:
+    """Stage one collection. `left_out` counts duplicates; None refuses an archive that has some."""
     ordered = one.kind == "capped"
     digests: list[bytes] = []
     documents = volume = 0
     async for batch in batches:
         raw = [bytes(document if ordered else id_first(document)) for document in batch]
-        digest = await asyncio.to_thread(ordered_digest if ordered else set_digest, raw)
-        await receiver.append(transfer_id, one.name, volume, raw, digest)
-        digests.append(digest)
-        documents += len(raw)
+        done = await receiver.append(transfer_id, one.name, volume, raw, keep_first=left_out is not None)
+        digests.append(done.digest)
+        documents += done.documents
+        if done.left_out and left_out is not None:
+            left_out[one.name] = left_out.get(one.name, 0) + done.left_out
         volume += 1
         del raw, batch
     return CollectionProof(number=one.number, documents=documents, digest=combine(digests).hex())

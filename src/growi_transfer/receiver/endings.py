@@ -26,12 +26,13 @@ from growi_transfer.protocol.errors import (
     code_of,
 )
 from growi_transfer.protocol.machine import FINISHED, Event, State
+from growi_transfer.receiver.abandoned import is_abandoned
 from growi_transfer.receiver.commit import Committer
 from growi_transfer.receiver.file_swap import FileSwap
 from growi_transfer.receiver.importer import Importer
 from growi_transfer.receiver.in_flight import InFlight
 from growi_transfer.receiver.receipts import Receipts
-from growi_transfer.receiver.transfers import GROWI_KEY, Transfers
+from growi_transfer.receiver.transfers import Transfers
 from growi_transfer.receiver.uploads import Uploads
 from growi_transfer.receiver.work import COMMIT, Work
 
@@ -95,10 +96,22 @@ class Endings:
         elif state in FINISHED and row.facts.get("purging") and not row.facts.get("purged_at"):
             _log.info("purge_resumed", transfer=row.id)
             await self.purge(row.id)
-        elif state not in FINISHED and row.facts.get(GROWI_KEY):
-            # The request that it came in died with the server, and a GROWI sends all of it again.
-            _log.info("import_of_growi_abandoned", transfer=row.id)
+        elif is_abandoned(row, starting=True):
+            _log.info("import_abandoned", transfer=row.id)
             await self.cancel(row.id, epoch=None)
+
+    async def clear_abandoned(self, transfer_id: str) -> bool:
+        """Whether this was an import whose process is gone; then it is ended: finished if its commit had begun, else
+        cancelled."""
+        row = await self._ledger.get_transfer(Role.RECEIVER, transfer_id)
+        if row is None or not is_abandoned(row):
+            return False
+        _log.info("import_abandoned", transfer=row.id)
+        if row.position.state is State.COMMITTING:
+            await self.commit(row.id, epoch=None)
+        else:
+            await self.cancel(row.id, epoch=None)
+        return True
 
     async def _release_claim_of_nobody(self) -> None:
         """A crash between the claim and the row, or at the very end, leaves a claim that nobody could release."""

@@ -35,7 +35,8 @@ async def import_growi_archive(
     """Bring an archive in under a new transfer id; on any error the destination is left as it was.
 
     `version`: this wiki's GROWI, None where it is not known. The answer has `ignored`, what of the archive was not
-    brought in, and `losses`, how many values had a type that the format cannot carry. Raises VersionIncompatible,
+    brought in, `losses`, how many values had a type that the format cannot carry, and `duplicates` (see `bring_in`).
+    Raises VersionIncompatible,
     ArchiveInvalid, JsonInvalid, BsonInvalid, CollectionKindUnsupported, DestinationBusy, and what staging raises.
     """
     async with open_growi_archive(path) as archive:
@@ -59,7 +60,9 @@ async def import_growi_archive(
             ),
             collections=tuple(declared(number, name, here, archive) for number, name in enumerate(names)),
         )
-        answer = await bring_in(receiver, transfer_id, body, counted.documents, no_files, commit=commit)
+        answer = await bring_in(
+            receiver, transfer_id, body, counted.documents, no_files, commit=commit, keep_first=True
+        )
         ignored = [*archive.ignored, *(name for name in archive.collections if name not in names)]
         return {**answer, "ignored": ignored, "losses": dict(counted.found)}
 

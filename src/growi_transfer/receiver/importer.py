@@ -7,7 +7,7 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bson
@@ -17,7 +17,8 @@ from growi_transfer.ledger.base import CollectionRow, ItemState, Ledger, RangeRo
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.mongo import collections as catalog
 from growi_transfer.mongo.client import Database
-from growi_transfer.mongo.staging import clear_range, insert, restore_zero_timestamps
+from growi_transfer.mongo.staging import clear_range, insert, insert_first, restore_zero_timestamps
+from growi_transfer.protocol.digest import ordered_digest, set_digest
 from growi_transfer.protocol.elements import may_have_zero_timestamps, zero_timestamps
 from growi_transfer.protocol.errors import (
     BsonInvalid,
@@ -33,6 +34,16 @@ from growi_transfer.protocol.wire import Collection, Manifest
 from growi_transfer.receiver.early_indexes import early_indexes
 
 _CREATED_AT_ONCE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of some documents of an archive."""
+
+    documents: int
+    digest: bytes
+    """Of those that are staged."""
+    left_out: int
 
 
 class Importer:
@@ -194,17 +205,29 @@ class Importer:
             await insert(self._database, row.staging, documents)
 
     async def append(
-        self, transfer_id: str, collection: str, number: int, documents: Sequence[bytes], digest: bytes
-    ) -> None:
-        """Stage documents that come in no known order and only once: those of an archive. A failure on the way means
-        that the transfer begins again from nothing. Raises like `put_volume`."""
+        self, transfer_id: str, collection: str, number: int, documents: Sequence[bytes], *, keep_first: bool
+    ) -> Appended:
+        """Stage documents that come in no known order and only once: those of an archive; what of them is staged. A
+        failure on the way means that the transfer begins again from nothing. Raises like `put_volume`.
+
+        `keep_first`: of those that are one to a unique index the first one is staged, and the others are left out.
+        """
         row = await self.row(transfer_id, collection)
+        is_capped = row.kind == "capped"
         await self.forget_proof(row)
-        await insert(self._database, row.staging, documents, ordered=row.kind == "capped")
+        if keep_first and not is_capped:
+            if number == 0:
+                await self._make_unique(row)
+            refused = await insert_first(self._database, row.staging, documents)
+            documents = [document for at, document in enumerate(documents) if at not in refused]
+        else:
+            refused = set()
+            await insert(self._database, row.staging, documents, ordered=is_capped)
         raw = b"".join(documents)
         if may_have_zero_timestamps(raw):
             suspects = [document for document in documents if zero_timestamps(document)]
             await restore_zero_timestamps(self._database, row.staging, suspects)
+        digest = await asyncio.to_thread(ordered_digest if is_capped else set_digest, documents)
         stored = RangeRow(
             role=Role.RECEIVER,
             transfer_id=transfer_id,
@@ -219,6 +242,12 @@ class Importer:
         )
         await self._ledger.put_ranges([stored])
         self._board.apply(Role.RECEIVER, transfer_id, DocumentsStored(len(documents), len(raw), 0))
+        return Appended(len(documents), digest, len(refused))
+
+    async def _make_unique(self, row: CollectionRow) -> None:
+        plain, _ = catalog.split_ttl(catalog.secondary_indexes(catalog.from_metadata(row.metadata)))
+        with suppress(DatabaseRefused):  # whatever is wrong with one is told when all are built
+            await catalog.create_indexes(self._database, row.staging, [one for one in plain if one.get("unique")])
 
     async def forget_proof(self, row: CollectionRow) -> None:
         """Before the first write, and when a new proof is wanted: what was proved of it no longer holds."""

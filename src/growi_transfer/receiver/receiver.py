@@ -27,15 +27,16 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.protocol.machine import Event, Position, State
 from growi_transfer.protocol.merge_keys import MergePlan
-from growi_transfer.protocol.progress import Planned
+from growi_transfer.protocol.progress import Notice, Planned, WarningRaised
 from growi_transfer.protocol.receipt import CounterSignature
 from growi_transfer.protocol.shape import to_json
 from growi_transfer.protocol.wire import AttachmentFile, Claim, PlanPage, PutTransfer, Verify
+from growi_transfer.receiver.abandoned import BROUGHT_IN_BY, by_this_process
 from growi_transfer.receiver.archive_import import import_archive
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.endings import Endings
 from growi_transfer.receiver.growi_import import import_growi_archive
-from growi_transfer.receiver.importer import Importer
+from growi_transfer.receiver.importer import Appended, Importer
 from growi_transfer.receiver.in_flight import InFlight
 from growi_transfer.receiver.keys import Keys
 from growi_transfer.receiver.merge.dry_run import dry_run
@@ -100,11 +101,13 @@ class Receiver:
         self._in_flight = self.in_flight = in_flight
         self._receipts = receipts
         self._going_back: dict[str, asyncio.Lock] = {}
+        self._serving = False
 
     @asynccontextmanager
     async def running(self, *, finish_commits: bool) -> AsyncIterator[None]:
         """Owns the background work. `finish_commits`: this is the server, and first finishes what a crash interrupted;
         another process must not, while the server may be at it."""
+        self._serving = finish_commits
         if finish_commits:
             for row in await self._ledger.list_transfers(Role.RECEIVER):
                 if row.position.state in _COPYING:
@@ -126,9 +129,10 @@ class Receiver:
         return await dry_run(self._database, part)
 
     async def put_transfer(
-        self, transfer_id: str, body: PutTransfer, *, key_id: str | None, epoch: int
+        self, transfer_id: str, body: PutTransfer, *, key_id: str | None, epoch: int, brought_in: bool = False
     ) -> dict[str, Any]:
-        """Begin or go on with a transfer; sending the same again changes nothing.
+        """Begin or go on with a transfer; sending the same again changes nothing. `brought_in`: this process has all of
+        it, and nobody goes on with it once it is gone.
 
         Raises KeyClaimed, DestinationBusy, SetupDiffers, Superseded, StateConflict, CollectionIllegal.
         """
@@ -141,14 +145,17 @@ class Receiver:
         if known is None:
             await self._endings.refuse_taken_names(transfer_id)
             owner = await self._ledger.claim_destination(transfer_id)
+            if owner != transfer_id and await self._endings.clear_abandoned(owner):
+                owner = await self._ledger.claim_destination(transfer_id)
             if owner != transfer_id:
                 raise DestinationBusy(
                     f"The transfer {owner} into this wiki is not finished. Let it end, or cancel it here.",
                     transfer=owner,
                 )
             now = self._transfers.clock()
+            facts = by_this_process(server=self._serving) if brought_in else {}
             known = await self._ledger.create_transfer(
-                TransferRow(Role.RECEIVER, transfer_id, Position(State.CHECKED), setup, now, now, epoch)
+                TransferRow(Role.RECEIVER, transfer_id, Position(State.CHECKED), setup, now, now, epoch, facts)
             )
             self._board.start(known)
         _refuse_other_setup(known, setup)
@@ -237,10 +244,18 @@ class Receiver:
         }
 
     async def append(
-        self, transfer_id: str, collection: str, number: int, documents: Sequence[bytes], digest: bytes
-    ) -> None:
+        self, transfer_id: str, collection: str, number: int, documents: Sequence[bytes], *, keep_first: bool
+    ) -> Appended:
         """Stage documents of an archive, which come in no known order and only once."""
-        await self._importer.append(transfer_id, collection, number, documents, digest)
+        return await self._importer.append(transfer_id, collection, number, documents, keep_first=keep_first)
+
+    def warn(self, transfer_id: str, notice: Notice) -> None:
+        """Something that whoever looks at the transfer has to know."""
+        self._board.apply(Role.RECEIVER, transfer_id, WarningRaised(notice))
+
+    async def left_to_the_admin(self, transfer_id: str) -> None:
+        """An import that is proved and not to be committed at once waits for that, whatever becomes of this process."""
+        await self._transfers.note(transfer_id, {BROUGHT_IN_BY: None})
 
     async def plan_attachments(self, transfer_id: str, page: PlanPage, *, epoch: int) -> dict[str, Any]:
         """Which files of a page are missing here; those of removed attachments go."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,9 @@ class GrowiIntake:
             raise GrowiImportFailed(reason=error.message[:500]) from error
         told = (answer["held"].get("told") or {}).get("merge", {})
         counts = told.get("collections", {})
-        failed = {name: one["failed"] for name, one in counts.items() if one.get("failed")}
-        return {**_NONE, "failedDocuments": failed, "transferId": transfer_id}
+        failed = Counter({name: one["failed"] for name, one in counts.items() if one.get("failed")})
+        failed.update(answer["duplicates"])
+        return {**_NONE, "failedDocuments": dict(failed), "transferId": transfer_id}
 
     async def _bring_in(
         self, key_id: str, transfer_id: str, archive: GrowiArchive, request: GrowiRequest, names: Sequence[str]
@@ -145,6 +147,7 @@ class GrowiIntake:
             documents,
             no_files,
             commit=True,
+            keep_first=True,
         )
 
     def latest_of(self, key_id: str) -> str | None:
