@@ -22,7 +22,7 @@ from growi_transfer.protocol.errors import (
     StorageUnavailable,
     TransferError,
 )
-from growi_transfer.storage.base import READ_CHUNK, FileMeta, SmallFile, Storage, StoredFile
+from growi_transfer.storage.base import READ_CHUNK, FileMeta, PartialUpload, SmallFile, Storage, StoredFile
 from growi_transfer.storage.memory import MemoryStorage
 from growi_transfer.storage.object_store.bucket import Bucket
 from growi_transfer.storage.registry import open_storage
@@ -419,7 +419,7 @@ async def test_a_partial_upload_goes_on_after_a_restart(bench: Bench, first: int
     assert upload.offset == first
     assert await upload.sync() == first
     await upload.write(data[first:])
-    assert await upload.sha256() == sha256(data).digest()
+    await assert_digest(bench, upload, data)
     await upload.finish()
     assert await get(bench.again(), "attachment/big") == data
 
@@ -432,9 +432,9 @@ async def test_a_process_that_died_lost_at_most_what_was_not_synced(bench: Bench
     await upload.write(data[READ_CHUNK:])
     again = await bench.again().partial("attachment/big", "id")
     assert durable <= again.offset <= len(data)
-    assert await again.sha256() == sha256(data[: again.offset]).digest()
+    await assert_digest(bench, again, data[: again.offset])
     await again.write(data[again.offset :])
-    assert await again.sha256() == sha256(data).digest()
+    await assert_digest(bench, again, data)
     await again.finish()
     assert await get(bench.storage, "attachment/big") == data
     await upload.close()
@@ -453,13 +453,13 @@ async def test_any_order_of_writes_syncs_and_restarts(bench: Bench, seed: int) -
             case 0:
                 assert await upload.sync() == upload.offset
             case 1:
-                assert await upload.sha256() == sha256(data[: upload.offset]).digest()
+                await assert_digest(bench, upload, data[: upload.offset])
             case 2:
                 durable = await upload.sync()
                 await upload.close()
                 upload = await bench.again().partial("attachment/big", "id")
                 assert upload.offset == durable
-    assert await upload.sha256() == sha256(data).digest()
+    await assert_digest(bench, upload, data)
     await upload.finish()
     assert await get(bench.storage, "attachment/big") == data
 
@@ -545,6 +545,12 @@ async def test_a_cancelled_write_to_an_upload_keeps_count(bench: Bench) -> None:
     assert await upload.sha256() == sha256(data).digest()
     await upload.finish()
     assert await get(bench.again(), "attachment/big") == data
+
+
+async def assert_digest(bench: Bench, upload: PartialUpload, data: bytes) -> None:
+    """The digest is right. Only S3 may not know it, after a restart."""
+    digest = await upload.sha256()
+    assert digest == sha256(data).digest() or (bench.kind == "aws" and digest is None)
 
 
 async def assert_no_trace(bench: Bench) -> None:

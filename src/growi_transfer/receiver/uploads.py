@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
@@ -23,6 +23,7 @@ from growi_transfer.receiver.attachments import place, too_large
 from growi_transfer.receiver.file_names import FileNames
 from growi_transfer.receiver.file_rows import is_stored, path_of, place_of, upload_id
 from growi_transfer.storage.base import FileMeta, PartialUpload, Storage
+from growi_transfer.storage.digest import digest_of
 
 _SYNC_EVERY = 32 << 20
 """Bytes after which what was written is made durable while more arrives."""
@@ -183,14 +184,23 @@ class Uploads:
         if announced is None:
             raise InvalidRequest("The last request for a large file must carry its digest.")
         digest = await partial.sha256()
-        if digest.hex() != announced:
+        if digest is not None and digest.hex() != announced:
             await partial.abort()
-            self._board.apply(Role.RECEIVER, row.transfer_id, FileBytesStored(-row.size, 0))
-            raise DigestMismatch("The file that arrived is not the file that was announced.", offset=0)
+            self._refuse(row)
         await partial.finish()
+        if digest is None:
+            # The storage could not tell before. The place is this transfer's own, and nothing refers to it yet.
+            digest = await digest_of(self._storage, place_of(row))
+            if digest.hex() != announced:
+                await self._storage.delete(place_of(row))
+                self._refuse(row)
         await self._ledger.put_files([replace(row, state=ItemState.STORED, digest=digest)])
         self._board.apply(Role.RECEIVER, row.transfer_id, FilesStored(1, 0, 0))
         return UploadState(row.size, row.size, True)
+
+    def _refuse(self, row: FileRow) -> NoReturn:
+        self._board.apply(Role.RECEIVER, row.transfer_id, FileBytesStored(-row.size, 0))
+        raise DigestMismatch("The file that arrived is not the file that was announced.", offset=0)
 
 
 def _goes_on(row: FileRow, file: AttachmentFile, path: str) -> bool:

@@ -90,8 +90,9 @@ class PartialUpload(Protocol):
 
     async def sync(self) -> int: ...
 
-    async def sha256(self) -> bytes:
-        """Digest of all bytes written so far. Kept up while writing; read back only after a restart."""
+    async def sha256(self) -> bytes | None:
+        """Digest of all bytes written so far. Kept up while writing; read back only after a restart. None where what
+        an earlier process has written cannot be read before `finish`."""
 
     async def finish(self) -> None: ...
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import obstore
 
-from growi_transfer.protocol.errors import FileNotFound, TransferError
+from growi_transfer.protocol.errors import FileNotFound, StorageRefused, TransferError
 from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.object_store.clients import Client, open_client
 from growi_transfer.storage.object_store.faults import fault_of, told
 from growi_transfer.storage.object_store.headers import attributes
+from growi_transfer.storage.object_store.s3_requests import S3Requests
+from growi_transfer.storage.paths import OWN_PREFIX
 from growi_transfer.storage.places import Place
 from growi_transfer.storage.retry import Fault, StorageRetry
 
@@ -46,16 +48,22 @@ class Found:
 
 
 class Bucket:
-    """`client` and `writer` talk to the same place; the second tries again by itself inside a multipart upload."""
+    """`client` and `writer` talk to the same place; the second tries again by itself inside a multipart upload. `s3`
+    is there for S3 with an access key of GROWI's."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
         self.client: Client = open_client(place)
         self.writer: Client = open_client(place, tries_again=True)
+        self.s3 = S3Requests(place) if place.kind == "aws" and place.access_key_id else None
         self.retry = StorageRetry(fault_of)
         self.parts = asyncio.Semaphore(PARTS)
         self._requests = asyncio.Semaphore(REQUESTS)
         self._is_there = False
+
+    async def close(self) -> None:
+        if self.s3 is not None:
+            await self.s3.close()
 
     def key(self, path: str) -> str:
         return self.place.prefix + path
@@ -72,7 +80,7 @@ class Bucket:
             raise told(error, self.place, path, writing=writing) from None
 
     async def head(self, path: str) -> Found | None:
-        """The object, or None. Raises StorageRefused when the bucket itself is not there, which a HEAD cannot say."""
+        """The object, or None."""
 
         async def call() -> Found:
             meta = await obstore.head_async(self.client, self.key(path))
@@ -83,12 +91,19 @@ class Bucket:
                 found = await self.run(call, path)
         except FileNotFound:
             if not self._is_there:
-                async for _ in self.pages(""):
-                    break
-                self._is_there = True
+                await self._look()
             return None
+        except StorageRefused:
+            await self._look()
+            raise
         self._is_there = True
         return found
+
+    async def _look(self) -> None:
+        """Raises what is wrong with the bucket: the answer to a HEAD has no words for it."""
+        async for _ in self.pages(OWN_PREFIX):
+            break
+        self._is_there = True
 
     async def get(self, path: str, limit: int) -> tuple[int, bytes]:
         """Size and content of an object; one of more than `limit` bytes is not read."""
@@ -115,7 +130,7 @@ class Bucket:
 
         return await self.run(call, path)
 
-    async def put(self, path: str, data: bytes | memoryview, meta: FileMeta | None = None) -> None:
+    async def put(self, path: str, data: bytes | bytearray | memoryview, meta: FileMeta | None = None) -> None:
         """A whole object of some MiB at most, in one request."""
 
         async def call() -> None:
@@ -123,7 +138,7 @@ class Bucket:
 
         await self.run(call, path, writing=True)
 
-    async def put_small(self, path: str, data: bytes | memoryview, meta: FileMeta | None = None) -> None:
+    async def put_small(self, path: str, data: bytes | bytearray | memoryview, meta: FileMeta | None = None) -> None:
         """`put`, one of many."""
         async with self._requests:
             await self.put(path, data, meta)

@@ -9,6 +9,7 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from growi_transfer import __version__
 from growi_transfer.protocol.errors import StorageNotConfigured
+from growi_transfer.storage.object_store.s3_requests import address_of
 from growi_transfer.storage.places import Place
 
 if TYPE_CHECKING:
@@ -46,13 +47,10 @@ def open_client(place: Place, *, tries_again: bool = False) -> Client:
 
 
 def _s3(place: Place, options: ClientConfig, retry: RetryConfig) -> S3Store:
-    config: S3Config = {"region": place.region, "virtual_hosted_style_request": place.endpoint is None}
+    root, bucket_in_path = address_of(place)
+    config: S3Config = {"region": place.region, "endpoint": root, "virtual_hosted_style_request": not bucket_in_path}
     # Not all stores that speak S3 can delete several objects in one request.
     config["disable_bulk_delete"] = True
-    if place.endpoint is not None:
-        config["endpoint"] = place.endpoint
-        # What is sent is checked by its digest at the end, and over TLS on the way.
-        config["unsigned_payload"] = True
     credentials: Any = None
     if place.access_key_id:
         # Through a provider and not as settings, so that no AWS_SESSION_TOKEN of the environment is mixed in.

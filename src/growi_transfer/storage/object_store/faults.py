@@ -19,6 +19,7 @@ from growi_transfer.protocol.errors import (
     StorageUnavailable,
     TransferError,
 )
+from growi_transfer.storage.object_store.s3_requests import S3Refusal, S3Silence
 from growi_transfer.storage.places import Place
 from growi_transfer.storage.retry import Fault
 
@@ -58,7 +59,7 @@ def fault_of(error: Exception) -> Fault:
         return Fault.FULL
     if code in _THROTTLED or status == 429:
         return Fault.THROTTLED
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) or (isinstance(error, S3Refusal) and status == 404):
         return Fault.NOT_FOUND
     if isinstance(error, exceptions.PreconditionError | exceptions.AlreadyExistsError | exceptions.NotModifiedError):
         return Fault.CHANGED
@@ -70,7 +71,9 @@ def fault_of(error: Exception) -> Fault:
         return Fault.CREDENTIALS
     if "token request" in str(error).lower() and 400 <= status < 500:
         return Fault.CREDENTIALS
-    if isinstance(error, exceptions.GenericError) and (status >= 500 or status in (0, 408)):
+    if isinstance(error, S3Silence | OSError | TimeoutError):
+        return Fault.NETWORK
+    if isinstance(error, exceptions.GenericError | S3Refusal) and (status >= 500 or status in (0, 408)):
         return Fault.NETWORK
     return Fault.OTHER
 
@@ -89,7 +92,10 @@ def told(error: Exception, place: Place, path: str, *, writing: bool) -> Transfe
             return refused(f"The {place} does not accept the credentials{answer}: {_CREDENTIALS_OF[place.kind]}")
         case Fault.DENIED:
             verb = "write to" if writing else "read"
-            return refused(f"The credentials do not allow to {verb} the {place}{answer}. Give them that right.")
+            where = _CREDENTIALS_OF[place.kind]
+            return refused(
+                f"The credentials do not allow to {verb} the {place}{answer}. Give them that right, or {where}"
+            )
         case Fault.NO_BUCKET:
             return refused(f"There is no {place}{answer}. Make it, or set {_BUCKET_OF[place.kind]} to the right one.")
         case Fault.THROTTLED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.object_store.bucket import Bucket
 from growi_transfer.storage.object_store.faults import told
 from growi_transfer.storage.object_store.headers import attributes
+from growi_transfer.storage.object_store.s3_multipart import S3Multipart
 
 PART = 8 << 20
 IN_FLIGHT = 4
@@ -33,11 +35,74 @@ async def write(
         if len(data) != size:
             raise SizeMismatch(path=path, expected=size)
         await bucket.put(path, bytes(data), meta)
+    elif bucket.s3 is not None:
+        await _in_steps(S3Multipart(bucket, bucket.s3, path), bucket, path, chunks, size, meta)
     else:
-        await _multipart(bucket, path, chunks, size, meta)
+        await _at_once(bucket, path, chunks, size, meta)
 
 
-async def _multipart(
+async def _in_steps(
+    upload: S3Multipart,
+    bucket: Bucket,
+    path: str,
+    chunks: AsyncIterator[bytes | memoryview],
+    size: int,
+    meta: FileMeta | None,
+) -> None:
+    """Each part is sent again by itself when that helps."""
+    length = max(PART, -(-size // _MOST_PARTS))
+    number = found = 0
+    etags: dict[int, str] = {}
+    sending: set[asyncio.Task[None]] = set()
+
+    async def send(number: int, data: bytearray) -> None:
+        try:
+            etags[number] = await upload.put(number, data)
+        finally:
+            bucket.parts.release()
+
+    async def sent(data: bytearray) -> None:
+        nonlocal number
+        number += 1
+        for task in [task for task in sending if task.done()]:
+            sending.discard(task)
+            task.result()
+        await bucket.parts.acquire()
+        sending.add(asyncio.ensure_future(send(number, data)))
+
+    await upload.begin(meta)
+    waiting = bytearray()
+    try:
+        async for chunk in chunks:
+            found += len(chunk)
+            if found > size:
+                break
+            waiting += chunk
+            while len(waiting) >= length:
+                rest = waiting[length:]
+                del waiting[length:]
+                await sent(waiting)
+                waiting = rest
+        if found != size:
+            raise SizeMismatch(path=path, expected=size)
+        if waiting:
+            await sent(waiting)
+        await asyncio.gather(*sending)
+        await upload.complete(etags, size)
+    except BaseException:
+        for task in sending:
+            task.cancel()
+        await asyncio.shield(_give_up(upload, sending))
+        raise
+
+
+async def _give_up(upload: S3Multipart, sending: set[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*sending, return_exceptions=True)
+    with contextlib.suppress(TransferError):  # what went wrong before is what is told
+        await upload.abort()
+
+
+async def _at_once(
     bucket: Bucket, path: str, chunks: AsyncIterator[bytes | memoryview], size: int, meta: FileMeta | None
 ) -> None:
     feed = _Feed()

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from hashlib import sha256
 
 from growi_transfer.protocol.errors import StorageUnavailable
 from growi_transfer.storage.base import FileMeta
-from growi_transfer.storage.object_store import large
 from growi_transfer.storage.object_store.bucket import Bucket
-from growi_transfer.storage.object_store.parts import Part, Parts
+from growi_transfer.storage.object_store.part_objects import PartObjects
+from growi_transfer.storage.object_store.parts import Part, PartStore, length_of_part
+from growi_transfer.storage.object_store.s3_parts import S3Parts
 from growi_transfer.storage.paths import check_upload_id
 from growi_transfer.storage.turns import Turns
 
-_PART = 8 << 20
-
 
 class ObjectPartialUpload:
-    """One handle at a time for an id. Nothing is in the store before the first `sync`, full part or `finish`.
+    """One handle at a time for an id. Nothing is in the store before the first `sync`, whole part or `finish`.
 
     After an error of `write` or `sync` every call but `abort` and `close` raises that error again; a new handle goes
     on at the last sync.
@@ -26,38 +24,38 @@ class ObjectPartialUpload:
 
     def __init__(self, bucket: Bucket, path: str, upload_id: str, meta: FileMeta | None) -> None:
         """Call `open` next."""
+        check_upload_id(upload_id)
         self._bucket = bucket
         self._path = path
-        self._parts = Parts(bucket, check_upload_id(upload_id))
-        self._meta = meta
-        self._about_is_stored = False
-        self._chain: list[Part] = []
-        """Parts that are stored or under way, in order; the bytes behind them are in the tail."""
+        self._store: PartStore = (
+            S3Parts(bucket, bucket.s3, path, upload_id, meta) if bucket.s3 else PartObjects(bucket, upload_id, meta)
+        )
+        self._parts: list[Part] = []
+        """Stored, or under way."""
         self._tail = bytearray()
-        self._short: Part | None = None
-        """The part that holds the tail as it was at the last sync."""
+        """What was written behind them."""
+        self._stored_tail = 0
+        """How much of it is durable."""
         self._sending: set[asyncio.Task[None]] = set()
         self._hasher = sha256()
         self._hashed = 0
+        self._read_back: tuple[int, bytes] | None = None
+        """A digest that was read back, and of how many bytes."""
         self._turns = Turns()
 
     @property
     def offset(self) -> int:
-        return self._start + len(self._tail)
+        return self._end + len(self._tail)
 
     @property
-    def _start(self) -> int:
-        """Where the tail begins."""
-        return self._chain[-1].start + self._chain[-1].length if self._chain else 0
+    def _end(self) -> int:
+        return self._parts[-1].end if self._parts else 0
 
     async def open(self) -> None:
-        chain, _, meta = await self._parts.find()
-        self._about_is_stored = meta is not None
-        self._meta = self._meta or meta
-        if chain and chain[-1].length < _PART:
-            self._short = chain.pop()
-            self._tail = bytearray(await anext(aiter(self._parts.read([self._short]))))
-        self._chain = chain
+        beginning = await self._store.find()
+        self._parts = beginning.parts
+        self._tail = bytearray(beginning.tail)
+        self._stored_tail = len(beginning.tail)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         await self._turns.take(lambda: self._write(memoryview(data).cast("B")))
@@ -65,7 +63,7 @@ class ObjectPartialUpload:
     async def sync(self) -> int:
         return await self._turns.take(self._sync)
 
-    async def sha256(self) -> bytes:
+    async def sha256(self) -> bytes | None:
         return await self._turns.take(self._digest)
 
     async def finish(self) -> None:
@@ -85,29 +83,28 @@ class ObjectPartialUpload:
             self._hashed += len(data)
         position = 0
         while position < len(data):
-            piece = data[position : position + _PART - len(self._tail)]
+            number = len(self._parts) + 1
+            piece = data[position : position + length_of_part(number) - len(self._tail)]
             self._tail += piece
             position += len(piece)
-            if len(self._tail) == _PART:
-                await self._send_tail()
+            if len(self._tail) == length_of_part(number):
+                await self._send_tail(number)
 
-    async def _send_tail(self) -> None:
-        await self._put_about()
-        part, data, short = Part(self._start, len(self._tail)), bytes(self._tail), self._short
-        self._chain.append(part)
-        self._tail = bytearray()
-        self._short = None
+    async def _send_tail(self, number: int) -> None:
         await self._bucket.parts.acquire()
-        task = asyncio.ensure_future(self._send(part, data, short))
-        self._sending.add(task)
+        part, data = Part(self._end, len(self._tail)), self._tail
+        drops, self._stored_tail = self._stored_tail > 0, 0
+        self._parts.append(part)
+        self._tail = bytearray()
+        self._sending.add(asyncio.ensure_future(self._send(number, part, data, drops=drops)))
 
-    async def _send(self, part: Part, data: bytes, short: Part | None) -> None:
+    async def _send(self, number: int, part: Part, data: bytearray, *, drops: bool) -> None:
         try:
-            await self._parts.put(part, data)
+            await self._store.put(number, part, data)
         finally:
             self._bucket.parts.release()
-        if short is not None:
-            await self._parts.remove([short])
+        if drops:
+            await self._store.drop_tail()
 
     async def _sent(self) -> None:
         """Everything that is under way has arrived."""
@@ -116,60 +113,31 @@ class ObjectPartialUpload:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _put_about(self) -> None:
-        if self._meta is not None and not self._about_is_stored:
-            await self._parts.put_about(self._meta)
-            self._about_is_stored = True
-
     async def _sync(self) -> int:
         await self._sent()
-        if self._tail and (self._short is None or self._short.length != len(self._tail)):
-            await self._put_about()
-            short = Part(self._start, len(self._tail))
-            await self._parts.put(short, bytes(self._tail))
-            if self._short is not None:
-                await self._parts.remove([self._short])
-            self._short = short
+        if len(self._tail) != self._stored_tail:
+            await self._store.put_tail(Part(self._end, len(self._tail)), bytes(self._tail))
+            self._stored_tail = len(self._tail)
         return self.offset
 
-    async def _digest(self) -> bytes:
-        if self._hashed != self.offset:
+    async def _digest(self) -> bytes | None:
+        if self._hashed == self.offset:
+            return self._hasher.digest()
+        if self._read_back is None or self._read_back[0] != self.offset:
             await self._sync()
-            self._hasher = sha256()
-            async for data in self._parts.read(self._stored()):
-                await asyncio.to_thread(self._hasher.update, data)
-            self._hashed = self.offset
-        return self._hasher.digest()
-
-    def _stored(self) -> list[Part]:
-        return [*self._chain, self._short] if self._short else self._chain
+            digest = await self._store.digest(self._parts, bytes(self._tail))
+            self._read_back = None if digest is None else (self.offset, digest)
+        return self._read_back and self._read_back[1]
 
     async def _finish(self) -> None:
-        if self._chain:
-            expected = await self._digest()
-            await self._sync()
-            await large.write(self._bucket, self._path, self._checked(expected), self.offset, self._meta)
-        else:
-            await self._bucket.put(self._path, bytes(self._tail), self._meta)
-        await self._parts.remove_all()
+        await self._sent()
+        digest = await self._digest()
+        await self._store.compose(self._path, self._parts, bytes(self._tail), digest)
+        await self._store.remove()
         self._turns.end(StorageUnavailable("The upload was finished."))
-
-    async def _checked(self, expected: bytes) -> AsyncIterator[bytes]:
-        """What is stored. Raises StorageUnavailable, before the last piece, when it is not what was written."""
-        hasher = sha256()
-        last: bytes | None = None
-        async for data in self._parts.read(self._stored()):
-            if last is not None:
-                yield last
-            await asyncio.to_thread(hasher.update, data)
-            last = data
-        if hasher.digest() != expected:
-            raise StorageUnavailable("What was written to the attachment storage was not read back.")
-        if last is not None:
-            yield last
 
     async def _abort(self) -> None:
         await asyncio.gather(*self._sending, return_exceptions=True)
         self._sending.clear()
-        await self._parts.remove_all()
+        await self._store.remove()
         self._turns.end(StorageUnavailable("The upload was aborted."))

@@ -1,111 +1,132 @@
-"""The parts of a large file on its way in, each an object of its own, until the file is put together from them.
+"""The parts of a large file on its way in, and what keeps them: the interface, and what both kinds have in common.
 
-    .growi-transfer/.uploads/<upload id>/about                    the headers of the file, as JSON
-    .growi-transfer/.uploads/<upload id>/<start>-<length>         a part: 16 and 8 hexadecimal digits
+    .growi-transfer/.uploads/<upload id>/about                 what is known of the upload, as JSON
+    .growi-transfer/.uploads/<upload id>/<start>-<length>      a part: 16 and 8 hexadecimal digits
 
-Which parts are there is asked of the store, so that nothing has to be kept elsewhere: a listing tells how much is
-durable.
+What is there is asked of the store, so nothing has to be kept elsewhere, and a receiver may go on on another machine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from growi_transfer.protocol.errors import FileNotFound, StorageUnavailable
 from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.object_store.bucket import Bucket
 from growi_transfer.storage.paths import OWN_PREFIX
 
 UPLOADS = OWN_PREFIX + ".uploads/"
-_AHEAD = 3
 _ABOUT = "about"
+_PART = 8 << 20
+_LARGER_FROM = 8000
+"""S3 takes 10,000 parts. Those from this one on are larger, so that 125 GiB fit."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Part:
+    """Where a part lies in the file, in bytes."""
+
     start: int
     length: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
 
     @property
     def name(self) -> str:
         return f"{self.start:016x}-{self.length:08x}"
 
 
-class Parts:
-    """The parts of one upload."""
+def length_of_part(number: int) -> int:
+    """Bytes of a part, except the last one; the first has number 1."""
+    return _PART if number < _LARGER_FROM else 4 * _PART
+
+
+@dataclass(slots=True)
+class Beginning:
+    """What is durable of an upload."""
+
+    parts: list[Part] = field(default_factory=list)
+    """Whole parts, from the beginning and without a gap."""
+    tail: bytes = b""
+    """What comes behind them."""
+    meta: FileMeta | None = None
+
+
+class PartStore(Protocol):
+    """Keeps the parts of one upload. Parts may be put at the same time and in any order."""
+
+    async def find(self) -> Beginning:
+        """What is durable. What lies behind a gap is removed: it was under way when its writer died."""
+
+    async def put(self, number: int, part: Part, data: bytes | bytearray) -> None:
+        """Store a whole part."""
+
+    async def put_tail(self, part: Part, data: bytes) -> None:
+        """Store what comes behind the whole parts, in place of an earlier tail."""
+
+    async def drop_tail(self) -> None:
+        """Remove the tail: its bytes are in a whole part now."""
+
+    async def digest(self, parts: Sequence[Part], tail: bytes) -> bytes | None:
+        """SHA-256 of these parts as they are stored, and the tail; None where parts cannot be read."""
+
+    async def compose(self, path: str, parts: Sequence[Part], tail: bytes, digest: bytes | None) -> None:
+        """Make the file visible. Raises StorageUnavailable when it would not have this digest, where that is known."""
+
+    async def remove(self) -> None:
+        """Remove every trace."""
+
+
+class Folder:
+    """The objects of one upload."""
 
     def __init__(self, bucket: Bucket, upload_id: str) -> None:
         self._bucket = bucket
         self._folder = f"{UPLOADS}{upload_id}/"
 
-    async def find(self) -> tuple[list[Part], bool, FileMeta | None]:
-        """The parts that are durable and follow one another from the beginning, whether anything at all is there, and
-        the headers if they were kept. Parts behind a gap are removed: they were under way when their writer died."""
+    def path(self, part: Part) -> str:
+        return self._folder + part.name
+
+    async def find(self) -> tuple[list[Part], dict[str, Any] | None]:
+        """All parts, longest first of those with one start, and what is known of the upload if anything is."""
         found: list[Part] = []
-        anything = has_about = False
+        has_about = False
         async for page in self._bucket.pages(self._folder):
             for one in page:
-                anything = True
-                name = one.path.removeprefix(self._folder)
-                has_about |= name == _ABOUT
-                start, dash, length = name.partition("-")
+                start, dash, length = one.path.removeprefix(self._folder).partition("-")
+                has_about |= start == _ABOUT
                 if dash and int(length, 16) == one.size:
                     found.append(Part(int(start, 16), one.size))
-        chain: list[Part] = []
-        end = 0
-        # Of two with one start the longer one was written later.
-        for part in sorted(found, key=lambda part: (part.start, -part.length)):
-            if part.start == end and part.length:
-                chain.append(part)
-                end += part.length
-        await self.remove([part for part in found if part not in set(chain)])
-        return chain, anything, await self._read_about() if has_about else None
+        about: dict[str, Any] | None = None
+        if has_about:
+            _, text = await self._bucket.get(self._folder + _ABOUT, 1 << 20)
+            about = json.loads(text)
+        return sorted(found, key=lambda part: (part.start, -part.length)), about
 
-    async def put(self, part: Part, data: bytes | memoryview) -> None:
-        await self._bucket.put(self._folder + part.name, data)
+    async def put_about(self, about: dict[str, Any]) -> None:
+        await self._bucket.put(self._folder + _ABOUT, json.dumps(about).encode())
 
-    async def put_about(self, meta: FileMeta) -> None:
-        text = json.dumps({"content_type": meta.content_type, "original_name": meta.original_name})
-        await self._bucket.put(self._folder + _ABOUT, text.encode())
+    async def drop(self, parts: Sequence[Part]) -> None:
+        await asyncio.gather(*(self._bucket.delete(self.path(part)) for part in parts))
 
-    async def _read_about(self) -> FileMeta | None:
-        _, text = await self._bucket.get(self._folder + _ABOUT, 1 << 20)
-        about = json.loads(text)
-        return FileMeta(str(about["content_type"]), str(about["original_name"]))
-
-    async def read(self, chain: Sequence[Part]) -> AsyncGenerator[bytes, None]:
-        """The bytes of these parts, one part a piece, some of them read ahead."""
-        ahead: deque[asyncio.Task[tuple[int, bytes]]] = deque()
-        waiting = deque(chain)
-        try:
-            while waiting or ahead:
-                while waiting and len(ahead) < _AHEAD:
-                    part = waiting.popleft()
-                    ahead.append(asyncio.ensure_future(self._bucket.get(self._folder + part.name, part.length)))
-                try:
-                    _, data = await ahead[0]
-                except FileNotFound:
-                    raise StorageUnavailable("A part of the upload is not there any more.") from None
-                ahead.popleft()
-                yield data
-        finally:
-            for task in ahead:
-                task.cancel()
-            await asyncio.gather(*ahead, return_exceptions=True)
-
-    async def remove(self, parts: Sequence[Part]) -> None:
-        await asyncio.gather(*(self._bucket.delete(self._folder + part.name) for part in parts))
-
-    async def remove_all(self) -> None:
-        """Remove every trace of the upload. What would say that there is one goes last."""
-        names: list[str] = []
-        async for page in self._bucket.pages(self._folder):
-            names += [one.path for one in page]
+    async def remove(self) -> None:
+        """Remove everything, what is known of the upload last: a remover that dies is followed by another one."""
+        names = [one.path async for page in self._bucket.pages(self._folder) for one in page]
         about = self._folder + _ABOUT
         await asyncio.gather(*(self._bucket.delete(name) for name in names if name != about))
         if about in names:
             await self._bucket.delete(about)
+
+
+def meta_in(about: dict[str, Any]) -> FileMeta:
+    return FileMeta(str(about.get("content_type", "")), str(about.get("original_name", "")))
+
+
+def about_of(meta: FileMeta | None) -> dict[str, Any]:
+    meta = meta or FileMeta()
+    return {"content_type": meta.content_type, "original_name": meta.original_name}

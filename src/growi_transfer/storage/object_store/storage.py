@@ -155,7 +155,7 @@ class ObjectStorage:
         return None
 
     async def close(self) -> None:
-        """Nothing is held."""
+        await self._bucket.close()
 
 
 def _check(path: str) -> None:

@@ -1,0 +1,329 @@
+"""What is particular to attachments in object stores, on real ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from hashlib import sha256
+
+import obstore
+import pytest
+from tests.fakes.object_servers import READER_KEY, READER_SECRET, SECRET, ObjectServer
+from tests.fakes.storages import BUCKET, Bench, Benches, content, get, listed, pieces, put
+
+from growi_transfer.protocol.errors import (
+    NameIllegal,
+    SizeMismatch,
+    StorageNotWritable,
+    StorageRefused,
+    StorageUnavailable,
+    TransferError,
+)
+from growi_transfer.storage.base import READ_CHUNK, FileMeta, SmallFile, StoredFile
+from growi_transfer.storage.digest import digest_of
+from growi_transfer.storage.object_store import reading
+from growi_transfer.storage.object_store.bucket import Bucket
+from growi_transfer.storage.object_store.s3_requests import S3Requests, values
+from growi_transfer.storage.object_store.storage import ObjectStorage
+from growi_transfer.storage.places import Place, place_of
+
+PART = 8 << 20
+PICTURE = FileMeta("image/png", "絵 (1).png")
+HEADERS = {"Content-Type": "image/png", "Content-Disposition": "attachment;filename*=UTF-8''%E7%B5%B5%20(1).png"}
+
+
+@pytest.fixture(params=["aws", "azure"])
+async def objects(benches: Benches, request: pytest.FixtureRequest) -> Bench:
+    return await benches.make(request.param)
+
+
+@pytest.fixture
+async def s3(benches: Benches) -> Bench:
+    return await benches.make("aws")
+
+
+def bucket_of(bench: Bench) -> Bucket:
+    assert bench.place is not None
+    return Bucket(bench.place)
+
+
+async def headers_of(bench: Bench, path: str) -> dict[str, str]:
+    bucket = bucket_of(bench)
+    answer = await obstore.get_async(bucket.client, bucket.key(path))
+    return {name: value for name, value in answer.attributes.items() if name in HEADERS}
+
+
+async def uploads_of(bench: Bench) -> list[str]:
+    """Keys of the multipart uploads that are under way in the folder of this test."""
+    assert bench.place is not None
+    requests = S3Requests(bench.place)
+    try:
+        _, text = await requests.send("GET", "", {"uploads": "", "prefix": bench.place.prefix})
+        return values(text, "Key")
+    finally:
+        await requests.close()
+
+
+async def own_objects(bench: Bench) -> list[str]:
+    return [one.path async for page in bucket_of(bench).pages(".growi-transfer/") for one in page]
+
+
+# --- what GROWI stores -----------------------------------------------------------------------------------------------
+
+
+async def test_headers_are_those_of_growi_whatever_way_a_file_comes(objects: Bench) -> None:
+    storage = objects.storage
+    await storage.write_many([SmallFile("attachment/small", b"x", PICTURE)])
+    await storage.write("attachment/one", pieces(b"one"), 3, PICTURE)
+    await storage.write("attachment/large", pieces(content(PART + 5)), PART + 5, PICTURE)
+    for name, size in (("parts", PART + 5), ("tail", 5)):
+        upload = await storage.partial(f"attachment/{name}", name, PICTURE)
+        await upload.write(content(size))
+        await upload.sync()
+        await upload.close()
+        upload = await objects.again().partial(f"attachment/{name}", name)
+        await upload.finish()
+    await storage.move("attachment/small", "user/moved")
+    for path in ("user/moved", "attachment/one", "attachment/large", "attachment/parts", "attachment/tail"):
+        assert await headers_of(objects, path) == HEADERS, path
+
+
+async def test_the_upload_namespace_is_a_folder_of_the_bucket(s3: Bench) -> None:
+    assert s3.place is not None
+    await put(s3.storage, "attachment/a", b"a")
+    beside = ObjectStorage(replace(s3.place, prefix=f"{s3.place.prefix}attachment/"))
+    assert await beside.stat_many(["a"]) == [StoredFile("a", 1)]
+
+
+async def test_what_others_keep_in_the_bucket_is_left_alone(objects: Bench) -> None:
+    others = ("backup/attachment/a", "attachments/a", "attachment", "users/x", "zzz", ".growi-transfers/x")
+    bucket = bucket_of(objects)
+    for path in others:
+        await bucket.put(path, b"theirs")
+    await put(objects.storage, "attachment/a", b"a")
+    await put(objects.storage, "page-bulk-export/b", b"b")
+    await put(objects.storage, "user/c", b"c")
+    assert [file.path for file in await listed(objects.storage)] == ["attachment/a", "page-bulk-export/b", "user/c"]
+    assert [file.path for file in await listed(objects.storage, "attachment")] == ["attachment/a"]
+
+
+NAMES = ["日本 é", "a b+c%20&=?#x", "~*'()!@$,;:[]{}|^`\"<>", ".x", "..x", "x.", "100%", "a%2fb", "-"]
+
+
+async def test_odd_names(objects: Bench) -> None:
+    paths = [f"attachment/{name}" for name in NAMES]
+    assert await objects.storage.write_many([SmallFile(path, path.encode()) for path in paths]) == [None] * len(paths)
+    assert await objects.storage.read_many(paths, 1000) == [path.encode() for path in paths]
+    assert sorted(file.path for file in await listed(objects.storage)) == sorted(paths)
+    for number, path in enumerate(paths):
+        await objects.storage.move(path, f"user/{number}")
+        assert await get(objects.storage, f"user/{number}") == path.encode()
+        upload = await objects.storage.partial(path, f"n{number}")
+        await upload.write(b"again")
+        await upload.finish()
+    await objects.storage.delete_many(paths)
+    assert len(await listed(objects.storage)) == len(paths)
+
+
+async def test_a_large_file_of_an_odd_name(s3: Bench) -> None:
+    path = "attachment/" + NAMES[1] + NAMES[2]
+    await s3.storage.write(path, pieces(content(PART + 1)), PART + 1)
+    assert await get(s3.storage, path) == content(PART + 1)
+
+
+@pytest.mark.parametrize("name", ["a\tb", "a\nb", "\x7f", "x" * 1000])
+async def test_names_that_no_object_can_have(objects: Bench, name: str) -> None:
+    (error,) = await objects.storage.write_many([SmallFile(f"attachment/{name}", b"x")])
+    assert isinstance(error, NameIllegal)
+
+
+# --- large files -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [PART, PART + 1, 2 * PART, 3 * PART - 1])
+async def test_large_files(objects: Bench, size: int) -> None:
+    data = content(size)
+    await objects.storage.write("attachment/a", pieces(data, 3_000_001), size)
+    upload = await objects.storage.partial("attachment/b", "id")
+    for start in range(0, size, 5_000_003):
+        await upload.write(data[start : start + 5_000_003])
+    assert await upload.sha256() == sha256(data).digest()
+    await upload.finish()
+    for path in ("attachment/a", "attachment/b"):
+        assert await get(objects.again(), path) == data
+    assert await get(objects.storage, "attachment/a", PART - 3) == data[PART - 3 :]
+    assert await own_objects(objects) == []
+
+
+async def test_a_large_upload_over_several_lives(objects: Bench) -> None:
+    data = content(3 * PART + 77)
+    durable = 0
+    for target in (PART - 1, PART + 1, 2 * PART + 5, len(data)):
+        upload = await objects.again().partial("attachment/a", "id", PICTURE)
+        assert durable <= upload.offset <= target
+        await upload.write(data[upload.offset : target])
+        durable = await upload.sync()
+        assert durable == target
+        # This process dies here: what it goes on to write is lost, or is not, and nothing is closed.
+        await upload.write(data[target : target + 2])
+    last = objects.again()
+    upload = await last.partial("attachment/a", "id")
+    assert upload.offset == len(data)
+    assert await upload.sha256() in (None, sha256(data).digest())
+    assert await listed(last) == []
+    await upload.finish()
+    assert await digest_of(last, "attachment/a") == sha256(data).digest()
+    assert await headers_of(objects, "attachment/a") == HEADERS
+    assert await own_objects(objects) == []
+
+
+async def test_an_upload_that_is_given_up_leaves_no_parts(s3: Bench) -> None:
+    upload = await s3.storage.partial("attachment/a", "id")
+    await upload.write(content(2 * PART + 1))
+    await upload.sync()
+    assert len(await uploads_of(s3)) == 1
+    await upload.close()
+    again = await s3.again().partial("attachment/a", "id")
+    assert again.offset == 2 * PART + 1
+    await again.abort()
+    assert await uploads_of(s3) == []
+    assert await own_objects(s3) == []
+
+
+async def test_an_upload_whose_parts_have_gone_begins_again(s3: Bench) -> None:
+    upload = await s3.storage.partial("attachment/a", "id")
+    await upload.write(content(PART + 1))
+    await upload.sync()
+    await upload._store._upload.abort()  # as a rule of the bucket does after some days
+    again = await s3.again().partial("attachment/a", "id")
+    assert again.offset == 0
+    await again.write(b"anew")
+    await again.finish()
+    assert await get(s3.storage, "attachment/a") == b"anew"
+
+
+async def test_an_upload_to_another_path_begins_again(s3: Bench) -> None:
+    upload = await s3.storage.partial("attachment/a", "id")
+    await upload.write(content(PART + 1))
+    await upload.sync()
+    again = await s3.again().partial("attachment/b", "id")
+    assert again.offset == 0
+    assert await uploads_of(s3) == []
+    await again.abort()
+
+
+@pytest.mark.parametrize("fault", ["short", "long", "breaks", "cancelled"])
+async def test_a_large_write_that_fails_leaves_nothing(objects: Bench, fault: str) -> None:
+    reached = asyncio.Event()
+
+    async def source() -> AsyncIterator[bytes]:
+        for start in range(0, 3 * PART, READ_CHUNK):
+            yield content(READ_CHUNK, start)
+        if fault == "breaks":
+            raise ConnectionResetError("cut")
+        if fault == "cancelled":
+            reached.set()
+            await asyncio.Event().wait()
+
+    size = 3 * PART + {"short": 1, "long": -1}.get(fault, 0)
+    task = asyncio.ensure_future(objects.storage.write("attachment/a", source(), size))
+    if fault == "cancelled":
+        await reached.wait()
+        task.cancel()
+    with pytest.raises((SizeMismatch, ConnectionResetError, asyncio.CancelledError)):
+        await task
+    assert await listed(objects.storage) == []
+    if objects.kind == "aws":
+        assert await uploads_of(objects) == []
+
+
+async def test_a_file_that_is_replaced_while_it_is_read(objects: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "RANGE", READ_CHUNK)
+    old, new = content(3 * PART, 1), content(3 * PART, 2)
+    await objects.storage.write("attachment/a", pieces(old), len(old))
+    stream = objects.storage.open("attachment/a")
+    assert await anext(stream) == old[:READ_CHUNK]
+    await objects.storage.write("attachment/a", pieces(new), len(new))
+    rest = b""
+    try:
+        async for chunk in stream:
+            rest += chunk
+    except StorageUnavailable as error:
+        assert "replaced" in error.message
+    assert len(rest) < len(old) - READ_CHUNK
+    assert old[READ_CHUNK:].startswith(rest)
+    assert await get(objects.storage, "attachment/a") == new
+
+
+# --- settings that are wrong -----------------------------------------------------------------------------------------
+
+
+async def everything(storage: ObjectStorage) -> dict[str, TransferError]:
+    """The error of each operation."""
+    found: dict[str, TransferError] = {}
+
+    async def note(name: str, operation: object) -> None:
+        try:
+            await operation  # type: ignore[misc]
+        except TransferError as error:
+            found[name] = error
+
+    await note("open", anext(storage.open("attachment/a")))
+    await note("stat", storage.stat_many(["attachment/a"]))
+    await note("list", anext(aiter(storage.list_files())))
+    await note("write", storage.write("attachment/a", pieces(b"x"), 1))
+    await note("large", storage.write("attachment/a", pieces(bytes(PART + 1)), PART + 1))
+    await note("delete", storage.delete("attachment/a"))
+    await note("move", storage.move("attachment/a", "attachment/b"))
+    await note("probe", storage.probe())
+    (read,) = await storage.read_many(["attachment/a"], 1)
+    (written,) = await storage.write_many([SmallFile("attachment/a", b"x")])
+    await storage.close()
+    many = {"read_many": read, "write_many": written}
+    return found | {name: result for name, result in many.items() if isinstance(result, TransferError)}
+
+
+READING = {"open", "stat", "list", "read_many"}
+WRITING = {"write", "large", "delete", "write_many", "probe"}
+
+
+def check(found: dict[str, TransferError], text: str, *, without: str = "") -> None:
+    assert set(found) >= (READING | WRITING) - {without}
+    for name, error in found.items():
+        assert text in error.message, (name, error.message)
+        assert isinstance(error, StorageRefused if name in READING | {"move"} else StorageNotWritable), (name, error)
+        assert SECRET not in error.message
+        assert "<" not in error.message
+        assert "Debug" not in error.message
+
+
+@pytest.mark.parametrize("setting", ["aws:s3AccessKeyId", "aws:s3SecretAccessKey"])
+async def test_wrong_credentials(aws_server: ObjectServer, setting: str) -> None:
+    place = place_of("aws", aws_server.settings(BUCKET, **{setting: "somebody-else"}))
+    check(await everything(ObjectStorage(place)), "aws:s3AccessKeyId")
+
+
+async def test_a_missing_bucket(aws_server: ObjectServer) -> None:
+    found = await everything(ObjectStorage(place_of("aws", aws_server.settings("nowhere"))))
+    check(found, "There is no bucket nowhere at http://")
+
+
+async def test_a_denied_write(aws_server: ObjectServer, s3: Bench) -> None:
+    keys = {"aws:s3AccessKeyId": READER_KEY, "aws:s3SecretAccessKey": READER_SECRET}
+    await put(s3.storage, "attachment/a", b"a")
+    assert s3.place is not None
+    place = replace(place_of("aws", aws_server.settings(BUCKET, **keys)), prefix=s3.place.prefix)
+    found = await everything(ObjectStorage(place))
+    assert set(found) == {*WRITING, "move"}
+    for error in found.values():
+        assert isinstance(error, StorageNotWritable)
+        assert "do not allow to write to the bucket contract" in error.message
+
+
+async def test_a_wrong_key_and_a_missing_container_of_azure(azure_server: ObjectServer) -> None:
+    settings = azure_server.settings("nowhere")
+    place = place_of("azure", settings)
+    check(await everything(ObjectStorage(place)), "There is no container nowhere at http://", without="delete")
+    wrong: Place = replace(place, bucket=BUCKET, account_key="d3Jvbmc=")
+    check(await everything(ObjectStorage(wrong)), "GROWI_TRANSFER_AZURE_ACCOUNT_KEY")
