@@ -10,7 +10,7 @@ from hashlib import sha256
 import obstore
 import pytest
 from tests.fakes.object_servers import READER_KEY, READER_SECRET, SECRET, ObjectServer
-from tests.fakes.storages import BUCKET, Bench, Benches, content, get, listed, pieces, put
+from tests.fakes.storages import BUCKETS, Bench, Benches, content, get, listed, pieces, put
 
 from growi_transfer.protocol.errors import (
     NameIllegal,
@@ -33,7 +33,7 @@ PICTURE = FileMeta("image/png", "絵 (1).png")
 HEADERS = {"Content-Type": "image/png", "Content-Disposition": "attachment;filename*=UTF-8''%E7%B5%B5%20(1).png"}
 
 
-@pytest.fixture(params=["aws", "azure"])
+@pytest.fixture(params=["aws", "azure", "gcs"])
 async def objects(benches: Benches, request: pytest.FixtureRequest) -> Bench:
     return await benches.make(request.param)
 
@@ -167,6 +167,9 @@ async def test_a_large_upload_over_several_lives(objects: Bench) -> None:
         assert durable == target
         # This process dies here: what it goes on to write is lost, or is not, and nothing is closed.
         await upload.write(data[target : target + 2])
+        for task in upload._sending:
+            task.cancel()
+        await asyncio.gather(*upload._sending, return_exceptions=True)
     last = objects.again()
     upload = await last.partial("attachment/a", "id")
     assert upload.offset == len(data)
@@ -303,7 +306,7 @@ def check(found: dict[str, TransferError], text: str, *, without: str = "") -> N
 
 @pytest.mark.parametrize("setting", ["aws:s3AccessKeyId", "aws:s3SecretAccessKey"])
 async def test_wrong_credentials(aws_server: ObjectServer, setting: str) -> None:
-    place = place_of("aws", aws_server.settings(BUCKET, **{setting: "somebody-else"}))
+    place = place_of("aws", aws_server.settings(BUCKETS["aws"], **{setting: "somebody-else"}))
     check(await everything(ObjectStorage(place)), "aws:s3AccessKeyId")
 
 
@@ -316,7 +319,7 @@ async def test_a_denied_write(aws_server: ObjectServer, s3: Bench) -> None:
     keys = {"aws:s3AccessKeyId": READER_KEY, "aws:s3SecretAccessKey": READER_SECRET}
     await put(s3.storage, "attachment/a", b"a")
     assert s3.place is not None
-    place = replace(place_of("aws", aws_server.settings(BUCKET, **keys)), prefix=s3.place.prefix)
+    place = replace(place_of("aws", aws_server.settings(BUCKETS["aws"], **keys)), prefix=s3.place.prefix)
     found = await everything(ObjectStorage(place))
     assert set(found) == {*WRITING, "move"}
     for error in found.values():
@@ -328,5 +331,5 @@ async def test_a_wrong_key_and_a_missing_container_of_azure(azure_server: Object
     settings = azure_server.settings("nowhere")
     place = place_of("azure", settings)
     check(await everything(ObjectStorage(place)), "There is no container nowhere at http://", without="delete")
-    wrong: Place = replace(place, bucket=BUCKET, account_key="d3Jvbmc=")
+    wrong: Place = replace(place, bucket=BUCKETS["azure"], account_key="d3Jvbmc=")
     check(await everything(ObjectStorage(wrong)), "GROWI_TRANSFER_AZURE_ACCOUNT_KEY")

@@ -45,6 +45,8 @@ class Found:
     path: str
     size: int
     etag: str | None
+    modified: float
+    """When it was written, in seconds since 1970."""
 
 
 class Bucket:
@@ -84,7 +86,7 @@ class Bucket:
 
         async def call() -> Found:
             meta = await obstore.head_async(self.client, self.key(path))
-            return Found(path, meta["size"], meta["e_tag"])
+            return _found(path, meta)
 
         try:
             async with self._requests:
@@ -181,4 +183,8 @@ class Bucket:
 
         while page := await self.run(call, folder):
             last = page[-1]["path"]
-            yield [Found(one["path"][skip:], one["size"], one["e_tag"]) for one in page]
+            yield [_found(one["path"][skip:], one) for one in page]
+
+
+def _found(path: str, meta: ObjectMeta) -> Found:
+    return Found(path, meta["size"], meta["e_tag"], meta["last_modified"].timestamp())

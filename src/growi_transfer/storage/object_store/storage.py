@@ -55,7 +55,7 @@ class ObjectStorage:
         for path in paths:
             _check(path)
         found = await asyncio.gather(*(self._bucket.head(path) for path in paths))
-        return [StoredFile(one.path, one.size) if one else None for one in found]
+        return [StoredFile(one.path, one.size, one.modified) if one else None for one in found]
 
     async def list_files(self, prefix: str = "") -> AsyncIterator[list[StoredFile]]:
         if prefix.startswith(OWN_PREFIX):
@@ -73,7 +73,7 @@ class ObjectStorage:
                     )
                 before = names[-1]
                 files = [
-                    StoredFile(one.path, one.size)
+                    StoredFile(one.path, one.size, one.modified)
                     for one in page
                     if one.path.startswith(prefix) and one.path.startswith(folder) and _is_path(one.path)
                 ]
