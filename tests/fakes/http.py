@@ -21,9 +21,9 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serve(app: App) -> AsyncIterator[str]:
+async def serve(app: App, port: int = 0) -> AsyncIterator[str]:
     """The server's address (`127.0.0.1:port`) while it runs."""
-    bound = socket.create_server(("127.0.0.1", 0))
+    bound = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(
         app,
         http="httptools",

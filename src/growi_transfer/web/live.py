@@ -19,6 +19,7 @@ from typing import Any
 import socketio
 import structlog
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from growi_transfer.jobs.live import LiveJobs
@@ -76,12 +77,17 @@ class Live:
         self._server.on("connect", self._connect, namespace=NAMESPACE)
         self._app = socketio.ASGIApp(self._server, socketio_path=PATH)
         self._running: _Running | None = None
+        self._closing = False
         self._told: dict[tuple[str, str], set[Failure]] = {}
         self._states: dict[tuple[str, str], State] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, _limited(receive), send)
+        if self._closing:
+            # They come back within a moment, and a connection made now would hold up the end of the server.
+            await _refuse(scope, receive, send)
+        else:
+            await self._app(scope, _limited(receive), send)
 
     @asynccontextmanager
     async def run(self, services: Services, guard: Guard, links: WatchLinks, feed: Feed) -> AsyncIterator[None]:
@@ -102,12 +108,16 @@ class Live:
             await self._server.shutdown()
 
     async def disconnect_all(self) -> None:
-        """End every connection; clients try again by themselves."""
+        """End every connection, and let nobody in any more; clients try again by themselves."""
+        self._closing = True
         engine = self._server.eio
         for connection in list(engine.sockets.values()):
             # The library's own `disconnect` waits until everything queued is sent, which a client that is gone never
-            # lets happen.
-            await connection.close(wait=False, reason=engine.reason.SERVER_DISCONNECT)
+            # lets happen. And a WebSocket ends without a word: Python's client takes one for the last.
+            lasting = connection.upgraded
+            await connection.close(wait=False, abort=lasting, reason=engine.reason.SERVER_DISCONNECT)
+            if lasting:
+                connection.queue.put_nowait(None)  # the end, for the one who sends
 
     # clients
 
@@ -256,6 +266,14 @@ def _cookie(header: str) -> str:
     except CookieError:
         return ""
     return morsel.value if morsel is not None else ""
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()  # its request to connect
+        await send({"type": "websocket.close", "code": 1012})
+    else:
+        await Response(status_code=503, headers={"retry-after": "1"})(scope, receive, send)
 
 
 def _limited(receive: Receive) -> Receive:
