@@ -162,6 +162,7 @@ class Wiki:
         self.growi = None
         self.pusher = ScriptedPusher()
         self.jobs = None
+        self.tally = None
         self.orders = FakeOrders()
         self.instance = None
         self.recheck = None

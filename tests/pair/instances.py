@@ -167,6 +167,8 @@ async def serving(services: wiring.Services, settings: Settings) -> AsyncIterato
         instance=services.instance,
         recheck=services.recheck,
         jobs=services.jobs,
+        tally=services.tally,
+        metrics_token=settings.metrics_token.get_secret_value() if settings.metrics_token else None,
     )
     with socket.create_server(("127.0.0.1", 0)) as bound:
         app = create_app(lambda: contextlib.nullcontext(served))

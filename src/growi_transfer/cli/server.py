@@ -52,6 +52,8 @@ async def serve_wiki(session: Session, settings: Settings, role: str, signals: S
                     instance=services.instance,
                     recheck=services.recheck,
                     jobs=services.jobs,
+                    tally=services.tally,
+                    metrics_token=settings.metrics_token.get_secret_value() if settings.metrics_token else None,
                     retention=timedelta(days=settings.retention_days),
                 )
                 url = local_url(bound)

@@ -26,6 +26,7 @@ from growi_transfer.cli.logs import configure_logging
 from growi_transfer.cli.output import Output
 from growi_transfer.cli.server_file import running_server
 from growi_transfer.ledger.base import Ledger, Role, TransferRow
+from growi_transfer.ledger.tally import Tally
 from growi_transfer.protocol.errors import TransferNotFound
 from growi_transfer.settings import Settings
 from growi_transfer.web import services as web
@@ -109,6 +110,9 @@ class Services(Protocol):
 
     @property
     def pusher(self) -> Pusher | None: ...
+
+    @property
+    def tally(self) -> Tally | None: ...
 
     @property
     def jobs(self) -> web.JobsService | None: ...

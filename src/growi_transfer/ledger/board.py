@@ -18,6 +18,7 @@ import structlog
 
 from growi_transfer.ledger.base import Ledger, Role, TransferRow
 from growi_transfer.ledger.log import TransferLog
+from growi_transfer.ledger.tally import Tally
 from growi_transfer.protocol.errors import TransferError
 from growi_transfer.protocol.machine import FINISHED, RUNNING
 from growi_transfer.protocol.progress import Moved, Noted, ProgressEvent, Snapshot, apply, resting
@@ -51,8 +52,8 @@ class _Entry:
 
 
 class ProgressBoard:
-    """All snapshots of an instance. `clock` stamps what is saved; `monotonic` (seconds) times the rates; `log` is told
-    every event."""
+    """All snapshots of an instance. `clock` stamps what is saved; `monotonic` (seconds) times the rates; `log` and
+    `tally` are told every event."""
 
     def __init__(
         self,
@@ -60,11 +61,13 @@ class ProgressBoard:
         clock: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
         log: TransferLog | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._monotonic = monotonic
         self._log = log
+        self._tally = tally
         self._entries: dict[Key, _Entry] = {}  # in the order of their last change
         self._version = 0
         self._changed = asyncio.Event()
@@ -89,6 +92,8 @@ class ProgressBoard:
         """Report what happened. Never waits and never fails; a transfer that is not held is held from now on."""
         if self._log is not None:
             self._log.observe(role, transfer_id, event)
+        if self._tally is not None:
+            self._tally.observe(role, transfer_id, event)
         if isinstance(event, Noted):
             if self._asleep:
                 self._wake.set()

@@ -1,7 +1,7 @@
 """The log of a transfer: what happened to it, line by line, kept with the ledger.
 
 Noting a line never waits and never fails. Lines are written in batches, about once a second, so a process that is
-killed loses no more than its last second. Only the newest lines are kept.
+killed loses no more than its last second. Only the newest lines are kept. Each line goes to the log of the process too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import structlog
 
 from growi_transfer.ledger.base import Ledger, LogRow, Role
 from growi_transfer.protocol.progress import ItemFailed, ItemRecovered, Moved, Noted, ProgressEvent, WarningRaised
@@ -24,6 +26,7 @@ _WAITING = 10_000
 """Lines that wait while the database is away; older ones are lost first."""
 _MESSAGE = 2000
 """Characters: some messages are the other side's."""
+_log = structlog.get_logger(__name__)
 
 
 def levels_from(level: str) -> tuple[str, ...]:
@@ -66,6 +69,10 @@ class TransferLog:
         self._last = max(self._last + 1, (now - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1))
         stamp = f"{self._last:016d}{self._writer}"
         self._waiting.append(LogRow(role, transfer_id, stamp, now, level, event, message[:_MESSAGE], details))
+        # Never an error in the log of the process: a command tells its errors in its own words.
+        tell = _log.info if level == LEVELS[0] else _log.warning
+        more = {"details": dict(details)} if details else {}
+        tell(event, transfer=transfer_id, role=role.value, message=message[:_MESSAGE], **more)
 
     def observe(self, role: Role, transfer_id: str, event: ProgressEvent) -> None:
         """Note an event of the progress, if it is one that a reader wants to know of."""

@@ -23,6 +23,7 @@ from growi_transfer.web import (
     jobs_api,
     live,
     logs_api,
+    metrics,
     pages,
     pusher_api,
     receipts_api,
@@ -57,6 +58,7 @@ ROUTES: list[BaseRoute] = [
     *server_api.ROUTES,
     *watch_api.ROUTES,
     *jobs_api.ROUTES,
+    *metrics.ROUTES,
     *pages.ROUTES,
 ]
 

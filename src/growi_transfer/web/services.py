@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 from growi_transfer.jobs.live import LiveJobs
 from growi_transfer.ledger.base import KeyRow, Ledger, Role
 from growi_transfer.ledger.jobs import JobKind, JobState
+from growi_transfer.ledger.tally import Tally
 from growi_transfer.protocol.job_shapes import ExportRequest, JobView
 from growi_transfer.protocol.merge_keys import MergePlan
 from growi_transfer.protocol.progress import Snapshot
@@ -270,6 +271,9 @@ class Services:
     growi: GrowiService | None = None
     pusher: PusherService | None = None
     jobs: JobsService | None = None
+    tally: Tally | None = None
+    """What is counted in this process."""
+    metrics_token: str | None = field(default=None, repr=False)
     limits: Limits = Limits()
     clock: Callable[[], datetime] = _now
     instance: Callable[[], Awaitable[dict[str, Any]]] | None = None

@@ -21,6 +21,7 @@ from growi_transfer.jobs.stored_files import StoredFiles
 from growi_transfer.ledger.base import Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.process import is_gone, process_name
+from growi_transfer.ledger.tally import Tally
 from growi_transfer.mongo.client import Database
 from growi_transfer.pusher.pusher import Pusher
 from growi_transfer.receiver.growi.side import GrowiSide
@@ -42,6 +43,7 @@ class Services:
     storage: Storage
     ledger: Ledger
     board: ProgressBoard
+    tally: Tally
     keys: Keys
     orders: Orders
     recheck: Recheck
@@ -97,6 +99,7 @@ async def open_services(
             storage=parts.storage,
             ledger=parts.ledger,
             board=parts.board,
+            tally=parts.tally,
             keys=keys,
             orders=orders,
             recheck=Recheck(database=parts.database, storage=parts.storage, ledger=parts.ledger, signer=parts.signer),

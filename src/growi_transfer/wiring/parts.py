@@ -16,6 +16,7 @@ from growi_transfer.ledger.base import Ledger
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.log import TransferLog
 from growi_transfer.ledger.mongo import MongoLedger
+from growi_transfer.ledger.tally import Tally
 from growi_transfer.mongo.client import Database, open_database
 from growi_transfer.mongo.embedded import EmbeddedMongod, uri_of_running
 from growi_transfer.mongo.wiki import read_configs
@@ -45,6 +46,7 @@ class Parts:
     storage: Storage
     ledger: Ledger
     board: ProgressBoard
+    tally: Tally
     files: SecretFiles
     signing_secrets: list[str]
     instance_id: str
@@ -58,7 +60,8 @@ class Parts:
         stack.push_async_callback(database.close)
         ledger = MongoLedger(database)
         await ledger.prepare()
-        board = ProgressBoard(ledger, now, time.monotonic, TransferLog(ledger, now, secrets.token_hex(2)))
+        tally = Tally()
+        board = ProgressBoard(ledger, now, time.monotonic, TransferLog(ledger, now, secrets.token_hex(2)), tally)
         await board.load()
         await stack.enter_async_context(board.running())
         config = merge(settings.growi_environment, await read_configs(database))
@@ -73,6 +76,7 @@ class Parts:
             storage=storage,
             ledger=ledger,
             board=board,
+            tally=tally,
             files=files,
             signing_secrets=[secret.get_secret_value() for secret in signing],
             instance_id=await ledger.instance_id(secrets.token_hex(16)),
