@@ -33,8 +33,10 @@ export function collectionsCard() {
     more.ariaExpanded = String(all);
     setText(more, all ? t("transfer.collections_fewer") : t("transfer.collections_all", { count: known.length }));
     element.hidden = known.length === 0;
-    const done = known.filter((one) => one.documents.done >= one.documents.total).length;
-    setText(sum, t("transfer.collections_done", { done: count(done), total: count(known.length) }));
+    // Empty ones would be complete before anything has begun.
+    const filled = known.filter((one) => one.documents.total > 0);
+    const done = filled.filter((one) => one.documents.done >= one.documents.total).length;
+    setText(sum, t("transfer.collections_done", { done: count(done), total: count(filled.length) }));
   }
 
   return {
@@ -54,11 +56,12 @@ class Row {
   }
 
   show({ kind, documents, bytes: size }) {
-    const complete = documents.done >= documents.total;
+    const complete = documents.done >= documents.total && documents.total > 0;
     // Collections of a few bytes, and empty ones, are shown by their documents.
     this.bar.max = Math.max(1, size.total);
     this.bar.value = complete ? this.bar.max : Math.min(size.done, this.bar.max);
     this.bar.classList.toggle("good", complete);
-    setText(this.numbers, kind === "view" ? t("transfer.collection_view") : t("transfer.collection_numbers", { done: count(documents.done), total: count(documents.total), bytes: bytes(size.total) }));
+    const numberless = kind === "view" ? t("transfer.collection_view") : documents.total === 0 ? t("transfer.collection_empty") : null;
+    setText(this.numbers, numberless ?? t("transfer.collection_numbers", { done: count(documents.done), total: count(documents.total), bytes: bytes(size.total) }));
   }
 }
