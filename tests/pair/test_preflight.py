@@ -78,12 +78,13 @@ async def test_files_in_a_database_are_held_against_their_documents_too(
         await look(pair)  # nothing is there, and nothing is missed
         pair.source.database["attachments"].insert_many([{"fileName": name, "page": None} for name in ("b", "d")])
         pair.source.database["attachmentFiles.files"].insert_many(
-            [{"filename": name, "length": 3, "chunkSize": 1, "uploadDate": None} for name in ("a", "b", "c")]
+            [{"filename": name, "length": 3, "chunkSize": 1, "uploadDate": None} for name in ("a", "b", "b", "b", "c")]
         )
         details = found(await look(pair))
         pair.destination.database.client.drop_database(mongo_database_name)
     assert details["attachment_file_missing"]["files"] == ["d"]
     assert details["file_without_attachment"]["files"] == ["attachment/a", "attachment/c"]
+    assert details["file_stored_twice"] == {"count": 1, "older": 2, "files": ["attachment/b"]}
 
 
 async def test_documents_that_the_destination_would_refuse(pair: Pair, mongo_uri: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from bson import ObjectId
@@ -24,6 +25,7 @@ from growi_transfer.protocol.errors import (
 from growi_transfer.storage.base import READ_CHUNK, Features, FileMeta, SmallFile, StoredFile
 from growi_transfer.storage.gridfs_bucket import BATCH_CHUNKS, Bucket, Commands
 from growi_transfer.storage.gridfs_documents import CHUNK_SIZE, Row, chunks_of, files_document, joined
+from growi_transfer.storage.gridfs_inserts import Inserts
 from growi_transfer.storage.gridfs_orphans import OrphanChunks
 from growi_transfer.storage.gridfs_partial import GridFsPartialUpload
 from growi_transfer.storage.paths import OWN_PREFIX, split_path
@@ -50,12 +52,13 @@ class GridFsStorage:
     async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         row = await self._row(path)
         rest = b""
-        async for block in self._bucket.read(row, offset):
-            data = rest + block
-            whole = len(data) - len(data) % READ_CHUNK
-            for start in range(0, whole, READ_CHUNK):
-                yield data[start : start + READ_CHUNK]
-            rest = data[whole:]
+        async with aclosing(self._bucket.read(row, offset)) as blocks:
+            async for block in blocks:
+                data = rest + block
+                whole = len(data) - len(data) % READ_CHUNK
+                for start in range(0, whole, READ_CHUNK):
+                    yield data[start : start + READ_CHUNK]
+                rest = data[whole:]
         if rest:
             yield rest
 
@@ -63,32 +66,17 @@ class GridFsStorage:
         filename, files_id = filename_of(path), ObjectId()
         await self._bucket.prepare()
         note = await self._bucket.note([files_id])
+        inserts = Inserts(self._bucket)
         try:
-            await self._add_chunks(files_id, chunks, size, path)
+            await _add_chunks(inserts, files_id, chunks, size, path)
             known = await self._bucket.rows([filename])
             document = files_document(files_id, filename, size, meta, known)
             await self._bucket.add_files([document], replaced=known)
         except BaseException as error:
+            await inserts.ended()
             await self._bucket.give_up(note, [files_id], error)
             raise
         await self._bucket.drop_note(note)
-
-    async def _add_chunks(self, files_id: Any, chunks: AsyncIterator[bytes], size: int, path: str) -> None:
-        waiting = bytearray()
-        found = n = 0
-        async for data in chunks:
-            found += len(data)
-            if found > size:
-                break
-            waiting += data
-            while len(waiting) >= _BLOCK:
-                await self._bucket.add_chunks(chunks_of(files_id, waiting[:_BLOCK], n))
-                del waiting[:_BLOCK]
-                n += BATCH_CHUNKS
-        if found != size:
-            raise SizeMismatch(path=path, expected=size)
-        if waiting:
-            await self._bucket.add_chunks(chunks_of(files_id, waiting, n))
 
     async def stat_many(self, paths: Sequence[str]) -> list[StoredFile | None]:
         names = [filename_of(path) for path in paths]
@@ -196,6 +184,7 @@ class GridFsStorage:
         await self._bucket.prepare()
         ids = {name: ObjectId() for name in files}
         note = await self._bucket.note(list(ids.values()))
+        inserts = Inserts(self._bucket)
         try:
             batch: list[dict[str, Any]] = []
             size = 0
@@ -204,10 +193,11 @@ class GridFsStorage:
                     batch.append(document)
                     size += len(document["data"])
                     if size >= _BLOCK:
-                        await self._bucket.add_chunks(batch)
+                        await inserts.add(batch)
                         batch, size = [], 0
             if batch:
-                await self._bucket.add_chunks(batch)
+                await inserts.add(batch)
+            await inserts.settled()
             known = await self._bucket.rows(files)
             older: dict[str, list[Row]] = {name: [] for name in files}
             for row in known:
@@ -217,6 +207,7 @@ class GridFsStorage:
             ]
             await self._bucket.add_files(documents, replaced=known)
         except BaseException as error:
+            await inserts.ended()
             await self._bucket.give_up(note, list(ids.values()), error)
             raise
         await self._bucket.drop_note(note)
@@ -267,6 +258,27 @@ class GridFsStorage:
             return (await self._bucket.newest([name]))[name]
         except KeyError:
             raise FileNotFound(path=path) from None
+
+
+async def _add_chunks(inserts: Inserts, files_id: Any, chunks: AsyncIterator[bytes], size: int, path: str) -> None:
+    """All chunks of a file. Raises SizeMismatch."""
+    waiting = bytearray()
+    found = n = 0
+    async for data in chunks:
+        found += len(data)
+        if found > size:
+            break
+        waiting += data
+        while len(waiting) >= _BLOCK:
+            await inserts.add(chunks_of(files_id, memoryview(waiting)[:_BLOCK], n))
+            # A new one: chunks that are on their way are copies, but a view of them may still be held.
+            waiting = waiting[_BLOCK:]
+            n += BATCH_CHUNKS
+    if found != size:
+        raise SizeMismatch(path=path, expected=size)
+    if waiting:
+        await inserts.add(chunks_of(files_id, waiting, n))
+    await inserts.settled()
 
 
 def filename_of(path: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Protocol
@@ -35,6 +36,8 @@ STATE = "growi_transfer_uploads"
 BATCH_CHUNKS = 16
 """Chunks in one command: about 4 MiB."""
 
+_AHEAD = 2
+"""Batches of a file that are read before they are asked for."""
 _ABANDONED = timedelta(days=1)
 _NAMES = 1000
 """File names in one query."""
@@ -234,7 +237,7 @@ class Bucket:
 
     async def add_chunks(self, chunks: Sequence[Mapping[str, Any]]) -> None:
         """Not yet durable: the majority write of the files document, which comes later in the oplog, makes it so."""
-        await _answered(self.run({"insert": CHUNKS, "documents": list(chunks), "ordered": False}))
+        await self.run({"insert": CHUNKS, "documents": list(chunks), "ordered": False})
 
     async def find_chunks(self, query: Mapping[str, Any], limit: int) -> list[dict[str, Any]]:
         """At most `limit` chunks (together less than 16 MB) by file and number."""
@@ -243,18 +246,38 @@ class Bucket:
         found: list[dict[str, Any]] = reply["cursor"]["firstBatch"]
         return found
 
-    async def read(self, row: Row, offset: int = 0) -> AsyncIterator[bytes]:
+    async def read(self, row: Row, offset: int = 0) -> AsyncGenerator[bytes, None]:
         """The bytes of a file from `offset` on, some MiB at a time. Raises what `why_not_whole` gives."""
-        n = offset // row.chunk_size
+        first = offset // row.chunk_size
         at_once = max(1, BATCH_CHUNKS * CHUNK_SIZE // row.chunk_size)
-        while n < row.chunks:
-            wanted = min(at_once, row.chunks - n)
-            found = await self.find_chunks({"files_id": row.id, "n": {"$gte": n, "$lt": n + wanted}}, wanted)
-            data = joined(row, found, n, wanted)
-            if data is None:
-                raise await self.why_not_whole(row)
-            yield data[offset - n * row.chunk_size :] if n == offset // row.chunk_size else data
-            n += wanted
+        starts = iter(range(first, row.chunks, at_once))
+        coming: deque[tuple[int, asyncio.Task[bytes | None]]] = deque()
+
+        def ask() -> None:
+            n = next(starts, None)
+            if n is not None:
+                coming.append((n, asyncio.ensure_future(self._joined(row, n, min(at_once, row.chunks - n)))))
+
+        try:
+            for _ in range(_AHEAD):
+                ask()
+            while coming:
+                n, task = coming[0]
+                data = await task
+                coming.popleft()
+                if data is None:
+                    raise await self.why_not_whole(row)
+                # While the caller is at work with these, the next ones come.
+                ask()
+                yield data[offset - n * row.chunk_size :] if n == first else data
+        finally:
+            for _, task in coming:
+                task.cancel()
+            await asyncio.gather(*(task for _, task in coming), return_exceptions=True)
+
+    async def _joined(self, row: Row, n: int, wanted: int) -> bytes | None:
+        found = await self.find_chunks({"files_id": row.id, "n": {"$gte": n, "$lt": n + wanted}}, wanted)
+        return joined(row, found, n, wanted)
 
     async def why_not_whole(self, row: Row) -> TransferError:
         """The error for a file whose chunks are not all there."""

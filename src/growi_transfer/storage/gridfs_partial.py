@@ -1,7 +1,8 @@
 """A large file on its way into GridFS: its chunks, which no files document names yet, and a state document.
 
 State, in `growi_transfer_uploads`: {_id: "upload:<upload id>", files_id, filename, length (durable bytes)}. What is
-behind `length` after a restart is removed. A sync stores the last chunk short; it is replaced when it is full.
+behind `length` after a restart is removed. Chunks go in batches; a sync stores the last one short, and it is replaced
+when it is full.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from bson import ObjectId
 from growi_transfer.protocol.errors import StorageUnavailable
 from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.gridfs_bucket import BATCH_CHUNKS, CHUNKS, STATE, Bucket, delete_command
-from growi_transfer.storage.gridfs_documents import CHUNK_SIZE, chunk, files_document
+from growi_transfer.storage.gridfs_documents import CHUNK_SIZE, chunks_of, files_document
+from growi_transfer.storage.gridfs_inserts import Inserts
 from growi_transfer.storage.paths import check_upload_id
+
+_BLOCK = BATCH_CHUNKS * CHUNK_SIZE
 
 T = TypeVar("T")
 
@@ -39,9 +43,13 @@ class GridFsPartialUpload:
         self._offset = 0
         self._durable = 0
         self._tail = bytearray()
+        """Bytes behind those that are on their way; it begins where a chunk does."""
         self._tail_is_stored = False
+        """Whether the first chunk of the tail is in the bucket, short, from a sync."""
+        self._inserts = Inserts(bucket)
         self._hasher = sha256()
         self._hashed = 0
+        """Bytes in the hasher."""
         self._failure: Exception | None = None
         self._turn = asyncio.Lock()
         self._steps: set[asyncio.Future[Any]] = set()
@@ -78,7 +86,9 @@ class GridFsPartialUpload:
         await self._in_turn(self._abort)
 
     async def close(self) -> None:
-        self._failure = StorageUnavailable("The upload was closed.")
+        async with self._turn:
+            await self._inserts.ended()
+            self._failure = StorageUnavailable("The upload was closed.")
 
     async def _in_turn(self, step: Callable[[], Awaitable[T]]) -> T:
         """A cancelled caller leaves its step running, since half a step would lose count of what is stored; the
@@ -95,6 +105,7 @@ class GridFsPartialUpload:
             try:
                 return await step()
             except Exception as error:
+                await self._inserts.ended()
                 self._failure = error
                 raise
 
@@ -111,35 +122,26 @@ class GridFsPartialUpload:
 
     async def _write(self, data: memoryview) -> None:
         await self._begin()
-        if self._hashed == self._offset:
-            await asyncio.gather(self._store(data), asyncio.to_thread(self._hasher.update, data))
-            self._hashed += len(data)
-        else:
-            await self._store(data)
-
-    async def _store(self, data: memoryview) -> None:
-        n = self._offset // CHUNK_SIZE
-        room = CHUNK_SIZE - len(self._tail)
-        position = 0
-        batch: list[dict[str, Any]] = []
-        while len(data) - position >= room:
-            piece = bytes(self._tail) + data[position : position + room]
-            if self._tail_is_stored:
-                await self._replace(n, piece)
-            else:
-                batch.append(chunk(self._files_id, n, piece))
-            self._tail = bytearray()
-            self._tail_is_stored = False
-            position += room
-            room = CHUNK_SIZE
-            n += 1
-            if len(batch) >= BATCH_CHUNKS:
-                await self._bucket.add_chunks(batch)
-                batch = []
-        if batch:
-            await self._bucket.add_chunks(batch)
-        self._tail += data[position:]
+        self._tail += data
         self._offset += len(data)
+        while len(self._tail) >= _BLOCK:
+            await self._send(_BLOCK)
+
+    async def _send(self, size: int) -> None:
+        """The first bytes of the tail, whole chunks, are on their way when this returns."""
+        data = bytes(memoryview(self._tail)[:size])
+        start = self._offset - len(self._tail)
+        self._tail = self._tail[size:]
+        if self._hashed == start:
+            await asyncio.to_thread(self._hasher.update, data)
+            self._hashed += size
+        n = start // CHUNK_SIZE
+        if self._tail_is_stored:
+            self._tail_is_stored = False
+            await self._replace(n, data[:CHUNK_SIZE])
+            n, data = n + 1, data[CHUNK_SIZE:]
+        if data:
+            await self._inserts.add(chunks_of(self._files_id, data, n))
 
     async def _replace(self, n: int, data: bytes) -> None:
         change = {"q": {"files_id": self._files_id, "n": n}, "u": {"$set": {"data": data}}, "upsert": True}
@@ -155,25 +157,36 @@ class GridFsPartialUpload:
 
     async def _sync(self) -> int:
         if self._offset != self._durable:
+            whole = len(self._tail) - len(self._tail) % CHUNK_SIZE
+            if whole:
+                await self._send(whole)
             if self._tail:
                 await self._replace(self._offset // CHUNK_SIZE, bytes(self._tail))
                 self._tail_is_stored = True
+            await self._inserts.settled()
             change = {"q": {"_id": self._state_id}, "u": {"$set": {"length": self._offset}}}
             await self._bucket.run({"update": STATE, "updates": [change]}, majority=True)
             self._durable = self._offset
         return self._durable
 
     async def _digest(self) -> bytes:
-        if self._hashed != self._offset:
-            await self._sync()
-            # A chunk that is missing makes the digest wrong, which is what the caller asks for.
-            self._hasher = sha256()
-            for first in range(0, -(-self._offset // CHUNK_SIZE), BATCH_CHUNKS):
-                query = {"files_id": self._files_id, "n": {"$gte": first, "$lt": first + BATCH_CHUNKS}}
-                data = b"".join(found["data"] for found in await self._bucket.find_chunks(query, BATCH_CHUNKS))
-                await asyncio.to_thread(self._hasher.update, data)
-            self._hashed = self._offset
-        return self._hasher.digest()
+        if self._hashed == self._offset - len(self._tail):
+            hasher = self._hasher.copy()
+            await asyncio.to_thread(hasher.update, self._tail)
+            return hasher.digest()
+        # A chunk that is missing makes the digest wrong, which is what the caller asks for.
+        await self._sync()
+        self._hasher, self._hashed = sha256(), 0
+        whole = self._offset - len(self._tail)
+        for first in range(0, whole // CHUNK_SIZE, BATCH_CHUNKS):
+            last = min(first + BATCH_CHUNKS, whole // CHUNK_SIZE)
+            query = {"files_id": self._files_id, "n": {"$gte": first, "$lt": last}}
+            data = b"".join(found["data"] for found in await self._bucket.find_chunks(query, BATCH_CHUNKS))
+            await asyncio.to_thread(self._hasher.update, data)
+        self._hashed = whole
+        hasher = self._hasher.copy()
+        hasher.update(self._tail)
+        return hasher.digest()
 
     async def _finish(self) -> None:
         await self._begin()
@@ -186,6 +199,7 @@ class GridFsPartialUpload:
         self._failure = StorageUnavailable("The upload was finished.")
 
     async def _abort(self) -> None:
+        await self._inserts.ended()
         if self._files_id is not None:
             await self._bucket.remove_orphans([self._files_id])
             await self._bucket.run(delete_command(STATE, {"_id": self._state_id}))
