@@ -114,3 +114,8 @@ def internal_error_response(request: Request, error: Exception) -> Response:
     """The answer to an error that nobody foresaw: the log has everything, the answer nothing."""
     _log.error("unexpected error", method=request.method, path=request.url.path, exc_info=error)
     return JSONResponse(envelope("Something went wrong in the server; its log says more.", TransferError.code), 500)
+
+
+def stopped_response() -> JSONResponse:
+    """The answer of a request that was still under way when the server stopped."""
+    return transfer_error_response(Unavailable("This server is stopping. Send it again when it is back."))

@@ -15,7 +15,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from growi_transfer.web.errors import internal_error_response
+from growi_transfer.web.errors import internal_error_response, stopped_response
 from growi_transfer.web.services import Limits
 
 _HEADERS: tuple[tuple[bytes, bytes], ...] = (
@@ -52,11 +52,18 @@ class Refusals:
             await self._app(scope, body.receive, answer.send)
         except Exception as error:
             request = Request(scope)
+            response = stopped_response() if _is_stopping(scope) else internal_error_response(request, error)
             if answer.started:
                 # Too late for another answer; the server cuts the connection, so that the reader sees it is not whole.
-                internal_error_response(request, error)
                 raise
-            await internal_error_response(request, error)(scope, body.receive, answer.send)
+            await response(scope, body.receive, answer.send)
+
+
+def _is_stopping(scope: Scope) -> bool:
+    """A server that stops closes its parts under requests that do not end: what breaks in them then is no fault, and
+    the peer that is told so sends the same again when the server is back."""
+    stopping = scope["state"].get("stopping")
+    return stopping is not None and stopping.is_set()
 
 
 class _Body:

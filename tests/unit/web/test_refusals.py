@@ -123,3 +123,18 @@ async def test_an_error_after_the_answer_began_cuts_the_connection(world: World)
 
     with pytest.raises(RuntimeError, match="in the middle"):
         await Asked(world, half, trusted=True)([])
+
+
+async def test_what_breaks_because_the_server_stops_can_be_sent_again(world: World) -> None:
+    async def broken(_scope: Any, _receive: Any, _send: Any) -> None:
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    ask = Asked(world, broken, trusted=True)
+    stopping = asyncio.Event()
+    ask.client.state["stopping"] = stopping
+    answer = await ask([])
+    assert (answer.status, answer.code) == (500, "internal_error")
+    stopping.set()
+    answer = await ask([])
+    assert (answer.status, answer.code) == (503, "unavailable")
+    assert int(answer.headers["retry-after"]) > 0

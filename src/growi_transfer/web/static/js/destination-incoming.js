@@ -53,7 +53,10 @@ export class Incoming {
     let card = this.cards.get(transfer.id);
     const before = card?.transfer.state;
     if (!card) {
-      card = new Card(transfer, () => this.watch.refresh());
+      card = new Card(transfer, (after) => {
+        this.watch.refresh();
+        this.onChange(after);
+      });
       this.cards.set(transfer.id, card);
     }
     const moved = card.transfer.created_at !== transfer.created_at || !card.element.isConnected;
