@@ -50,6 +50,11 @@ class Refusals:
         answer = _Answer(scope["state"], send, body)
         try:
             await self._app(scope, body.receive, answer.send)
+        except asyncio.CancelledError:
+            # The server has waited long enough for this request. It would answer it with a bare 500.
+            if answer.started or not _is_stopping(scope):
+                raise
+            await stopped_response()(scope, body.receive, answer.send_last)
         except Exception as error:
             request = Request(scope)
             response = stopped_response() if _is_stopping(scope) else internal_error_response(request, error)
@@ -108,6 +113,13 @@ class _Answer:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
             await self._send(message)
+
+    async def send_last(self, message: Message) -> None:
+        """For an answer that nobody waits for any more: what still comes in is left unread."""
+        if message["type"] == "http.response.start":
+            self._closing = True
+            message = {**message, "headers": self._headers(list(message.get("headers", ())))}
+        await self._send(message)
 
     def _headers(self, headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         given = {name for name, _ in headers}

@@ -138,3 +138,41 @@ async def test_what_breaks_because_the_server_stops_can_be_sent_again(world: Wor
     answer = await ask([])
     assert (answer.status, answer.code) == (503, "unavailable")
     assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_a_request_that_outlasts_the_server_is_told_to_come_again(world: World) -> None:
+    stopping, inside = asyncio.Event(), asyncio.Event()
+    sent: list[dict[str, Any]] = []
+
+    async def endless(_scope: Any, _receive: Any, _send: Any) -> None:
+        inside.set()
+        await asyncio.Event().wait()
+
+    async def nothing_comes() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    def asked() -> asyncio.Task[None]:
+        inside.clear()
+        headers = [(b"content-length", b"9")]
+        state = {"services": world.services, "stopping": stopping, "trusted": True}
+        scope = {"type": "http", "method": "PUT", "path": "/", "headers": headers, "state": state}
+        return asyncio.create_task(Refusals(endless)(scope, nothing_comes, send))
+
+    for stops in (False, True):
+        if stops:
+            stopping.set()
+        task = asked()
+        await inside.wait()
+        task.cancel()
+        if not stops:
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert sent == []
+            continue
+        await asyncio.wait_for(task, 5)
+        assert (sent[0]["status"], sent[-1].get("more_body", False)) == (503, False)
+        assert (b"connection", b"close") in sent[0]["headers"]
