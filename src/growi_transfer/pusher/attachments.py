@@ -17,6 +17,7 @@ from bson import ObjectId
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.mongo.client import DECODED, Database, Snapshot
+from growi_transfer.protocol.answers import Planned
 from growi_transfer.protocol.digest import EMPTY, combine
 from growi_transfer.protocol.errors import (
     CursorLost,
@@ -29,6 +30,7 @@ from growi_transfer.protocol.wire import (
     PlanPage,
 )
 from growi_transfer.pusher.adapt import Tuner
+from growi_transfer.pusher.answers import checked
 from growi_transfer.pusher.excluded_pages import ExcludedPages
 from growi_transfer.pusher.file_outcomes import STORED, Outcomes
 from growi_transfer.pusher.file_sender import FileSender
@@ -248,12 +250,12 @@ class AttachmentSender:
         """Ids that have to be sent; rows of the others are stored."""
         by_id = {source.row.attachment_id: source for source in sources}
         answer = await self._plan([source.file for source in sources if source.file is not None])
-        missing, same_size = set(answer["missing"]), set(answer["same_size"])
+        missing, same_size = set(answer.missing), set(answer.same_size)
         if same_size:
             digested = [await self._with_digest(by_id[one]) for one in same_size if one in by_id]
             known = [file for file in digested if file is not None]
             missing |= same_size - {file.id for file in known}
-            missing |= set((await self._plan(known))["missing"])
+            missing |= set((await self._plan(known)).missing)
         stored = [source for key, source in by_id.items() if key not in missing]
         await self._outcomes.stored([source.row for source in stored if source.row.state not in STORED])
         await self._ledger.put_files(
@@ -265,9 +267,10 @@ class AttachmentSender:
         )
         return missing
 
-    async def _plan(self, files: Sequence[AttachmentFile]) -> dict[str, Any]:
+    async def _plan(self, files: Sequence[AttachmentFile]) -> Planned:
         page = PlanPage.model_construct(files=tuple(files))
-        return await self._retry(lambda: self._peer.plan(self._transfer_id, page))
+        answer = await self._retry(lambda: self._peer.plan(self._transfer_id, page))
+        return checked(Planned, answer, self._peer.origin)
 
     async def _with_digest(self, source: Source) -> AttachmentFile | None:
         async def digest() -> str:

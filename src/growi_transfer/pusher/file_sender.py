@@ -9,6 +9,7 @@ from typing import Any
 
 from growi_transfer.archive.bundle import hash_contents, write_frames
 from growi_transfer.ledger.base import FileRow
+from growi_transfer.protocol.answers import BundleResults, FileResult
 from growi_transfer.protocol.errors import (
     FileNotFound,
     NameIllegal,
@@ -22,6 +23,7 @@ from growi_transfer.protocol.errors import (
 from growi_transfer.protocol.progress import Sending
 from growi_transfer.protocol.wire import LARGE_FILE_BYTES, AttachmentFile
 from growi_transfer.pusher.adapt import Tuner
+from growi_transfer.pusher.answers import checked
 from growi_transfer.pusher.file_outcomes import Outcomes
 from growi_transfer.pusher.in_flight import InFlight
 from growi_transfer.pusher.large_files import send_large
@@ -139,19 +141,14 @@ class FileSender:
                 contents.clear()
                 await self.large(sources[0])
             return
-        results = {result["id"]: result for result in answer["results"]}
+        results = {result.id: result for result in checked(BundleResults, answer, self._peer.origin).results}
         stored: list[FileRow] = []
         for source, file in zip(sources, files, strict=True):
-            result = results.get(file.id, {"ok": False, "code": "internal_error", "message": "There was no answer."})
-            if result["ok"]:
+            result = results.get(file.id) or FileResult(id=file.id, ok=False, message="There was no answer.")
+            if result.ok:
                 stored.append(replace(source.row, digest=bytes.fromhex(file.sha256 or "")))
             else:
-                error = PeerRefused(
-                    str(result["message"]),
-                    code=str(result["code"]),
-                    status=400,
-                    retryable=bool(result.get("retryable")),
-                )
+                error = PeerRefused(result.message, code=result.code, status=400, retryable=result.retryable)
                 await self._outcomes.failed_now([replace(source, error=error)])
         await self._outcomes.stored(stored, wire=sum(map(len, pieces)))
 

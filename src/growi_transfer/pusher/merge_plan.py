@@ -6,12 +6,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
 from bson import ObjectId
 from pydantic import ValidationError
 
 from growi_transfer.mongo.client import Database
-from growi_transfer.protocol.errors import InvalidRequest
 from growi_transfer.protocol.findings import Finding, Judgement, counted
 from growi_transfer.protocol.merge_keys import (
     AccountKey,
@@ -21,9 +19,9 @@ from growi_transfer.protocol.merge_keys import (
     PageKey,
     UserKey,
 )
-from growi_transfer.protocol.wire import MERGE_KEYS, MergeRules, Shape, parse
+from growi_transfer.protocol.wire import MERGE_KEYS, MergeRules, Shape
+from growi_transfer.pusher.answers import checked
 from growi_transfer.pusher.peer import Peer
-from growi_transfer.pusher.refusal import invalid_answer
 
 _PEOPLE = 500
 """Users at once: their accounts come with them."""
@@ -38,7 +36,7 @@ async def find_conflicts(
     names = set(moving)
     found: dict[str, dict[str, Any]] = {}
     async for part in _parts(database, rules, names):
-        for kind, one in _valid(await peer.plan_merge(part), peer.origin).conflicts.items():
+        for kind, one in checked(MergeAnswer, await peer.plan_merge(part), peer.origin).conflicts.items():
             known = found.setdefault(kind, {"total": 0, "resolutions": {}, "first": []})
             known["total"] += one.total
             for resolution, number in one.resolutions.items():
@@ -68,14 +66,6 @@ def of_a_merge(judgement: Judgement, conflicts: Mapping[str, Mapping[str, Any]])
     found = conflict_warning(conflicts)
     kept = [one for one in judgement.warnings if one.code not in _OF_A_REPLACEMENT]
     return replace(judgement, warnings=(*kept, *([] if found is None else [found])))
-
-
-def _valid(answer: Mapping[str, Any], origin: str) -> MergeAnswer:
-    try:
-        return parse(MergeAnswer, orjson.dumps(answer))
-    except InvalidRequest as error:
-        reason = error.message
-    raise invalid_answer(reason, origin)
 
 
 def _resolutions(one: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from growi_transfer.ledger.life import Life
 from growi_transfer.ledger.process import peak_rss_mib
 from growi_transfer.ledger.retention import moment_text
 from growi_transfer.mongo.collections import from_metadata
+from growi_transfer.protocol.answers import Commit, Proof
 from growi_transfer.protocol.errors import (
     AttachmentsIncomplete,
     PeerRefused,
@@ -34,6 +35,7 @@ from growi_transfer.protocol.errors import (
 from growi_transfer.protocol.machine import Event, State
 from growi_transfer.protocol.progress import Noted, Notice, Planned, WarningRaised
 from growi_transfer.protocol.wire import PutTransfer, SetUp, Verify
+from growi_transfer.pusher.answers import checked
 from growi_transfer.pusher.attachments import AttachmentSender
 from growi_transfer.pusher.catalogue import to_wire
 from growi_transfer.pusher.exporter import Exporter
@@ -43,6 +45,7 @@ from growi_transfer.pusher.lag import LagTeller
 from growi_transfer.pusher.options import PushOptions, options_of
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.receipts import Receipts
+from growi_transfer.pusher.refusal import ANSWER_INVALID
 from growi_transfer.pusher.retry import Retry
 from growi_transfer.pusher.settling import Settling
 
@@ -245,37 +248,36 @@ class Push:
         )
         while True:
             answer = await self._retry(lambda: self._peer.verify(self._id, body))
-            held = answer["held"]
-            if held.get("error"):
-                error = held["error"]
-                raise PeerRefused(str(error["message"]), code=str(error["code"]), status=409)
+            proof = checked(Proof, answer, self._peer.origin)
+            held = proof.held
+            if held.error is not None:
+                raise PeerRefused(held.error.message, code=held.error.code, status=409)
             # Of many files the receipt takes its time, and the destination is ready only then.
-            outcome = None if held.get("working") else held.get("verify")
-            is_indexed = outcome or (answer.get("transfer") or {}).get("state") == State.VERIFYING
+            outcome = None if held.working else held.verify
+            is_indexed = outcome or proof.transfer.state == State.VERIFYING
             if is_indexed and await self._life.state(self._id) is State.INDEXING:
                 await self._life.step(self._id, Event.INDEXED)
             if outcome:
                 break
-        self.seconds["index"] = float(outcome["index_seconds"])
-        self.seconds["verify"] = float(outcome["verify_seconds"])
-        if outcome["ok"]:
+        self.seconds["index"] = outcome.index_seconds
+        self.seconds["verify"] = outcome.verify_seconds
+        if outcome.ok:
             await self._ledger.mark_verified(Role.PUSHER, self._id)
-            await self._note_receipt(held)
+            await self._note_receipt(held.peak_rss_mib)
             await self._receipts.take(await self._life.get(self._id), self._peer, self._retry)
             return (await self._life.step(self._id, Event.VERIFIED)).state
-        _log.warning("difference_found", transfer=self._id, differences=outcome["differences"])
-        what = (
-            ", ".join(f"{one['what']} of {one['collection']}" for one in outcome["differences"]) or "files are missing"
-        )
-        details = {"differences": len(outcome["differences"]), "files_missing": outcome.get("files_missing_total")}
+        found = outcome.differences
+        _log.warning("difference_found", transfer=self._id, differences=[one.model_dump() for one in found])
+        what = ", ".join(f"{one.what} of {one.collection}" for one in found)[:2000] or "files are missing"
+        details = {"differences": len(found), "files_missing": outcome.files_missing_total}
         self._board.apply(
             Role.PUSHER, self._id, Noted("difference_found", f"A difference was found: {what}.", details, "warning")
         )
-        if outcome.get("files_missing") or any(one["what"] == "files" for one in outcome["differences"]):
+        if outcome.files_missing or any(one.what == "files" for one in found):
             self._sender.distrust()
-        for difference in outcome["differences"]:
-            if difference["what"] in ("documents", "options"):
-                await self._exporter.forget(difference["collection"], difference["ranges"])
+        for one in found:
+            if one.what in ("documents", "options"):
+                await self._exporter.forget(one.collection, one.ranges)
         return (await self._life.step(self._id, Event.DIFFERENCE_FOUND)).state
 
     async def _finish(self, state: State) -> None:
@@ -283,10 +285,11 @@ class Push:
             await self._life.step(self._id, Event.COMMIT_STARTED)
         started = time.monotonic()
         try:
-            answer = await self._retry(self._commit_there)
+            held = (await self._retry(self._commit_there)).held
         except PeerRefused as error:
-            if error.peer_code == Superseded.code:
-                raise  # the commit is another process's now, and so is the state
+            if error.peer_code in (Superseded.code, ANSWER_INVALID):
+                # The commit is another process's now, and so is the state; or nobody knows what became of it.
+                raise
             await self._life.step(self._id, Event.COMMIT_UNDONE)
             if error.peer_code in _NOT_READY_THERE:
                 # To commit again would be refused again: whoever resumes looks at everything once more.
@@ -295,10 +298,7 @@ class Push:
         self._add("commit", started)
         await self._freeze.note_commit(self._id)
         await self._lag.tell_after_commit()
-        held = answer["held"]
-        await self._life.note(
-            self._id, {"told": held.get("told"), "rollback_until": moment_text(held.get("rollback_until"))}
-        )
+        await self._life.note(self._id, {"told": held.told, "rollback_until": moment_text(held.rollback_until)})
         try:
             await self._receipts.take(await self._life.get(self._id), self._peer, self._retry)
         except TransferError as error:
@@ -306,13 +306,13 @@ class Push:
             _log.warning("receipt_not_taken", transfer=self._id, code=code_of(error), message=error.message)
         await self._life.step(self._id, Event.COMMITTED)
 
-    async def _commit_there(self) -> dict[str, Any]:
-        answer = await self._peer.commit(self._id)
-        if (answer.get("transfer") or {}).get("state") != State.COMPLETED:
+    async def _commit_there(self) -> Commit:
+        answer = checked(Commit, await self._peer.commit(self._id), self._peer.origin)
+        if answer.transfer.state != State.COMPLETED:
             raise PeerUnavailable("The destination has not completed the commit.")
         return answer
 
-    async def _note_receipt(self, held: Mapping[str, Any]) -> None:
+    async def _note_receipt(self, peak_rss_mib_there: float | None) -> None:
         """What was proved, in numbers: for the last line of `push` and for whoever asks later."""
         rows = await self._exporter.rows()
         ranges = (await self._ledger.range_totals(Role.PUSHER, self._id)).values()
@@ -336,7 +336,7 @@ class Push:
                         "attachments": attachments.rows,
                         "mismatches": 0,
                     },
-                    "peak_rss_mib": {"pusher": peak_rss_mib(), "receiver": held.get("peak_rss_mib")},
+                    "peak_rss_mib": {"pusher": peak_rss_mib(), "receiver": peak_rss_mib_there},
                 }
             },
         )

@@ -13,10 +13,12 @@ from growi_transfer.archive.volume import pack, unpack
 from growi_transfer.ledger.base import CollectionRow, ItemState, Ledger, RangeRow, Role
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.mongo.ranges import RawRange
+from growi_transfer.protocol.answers import Stored
 from growi_transfer.protocol.documents import split
 from growi_transfer.protocol.errors import PeerRefused, TransferError
 from growi_transfer.protocol.progress import DocumentsStored, Sending
 from growi_transfer.pusher.adapt import Tuner
+from growi_transfer.pusher.answers import checked
 from growi_transfer.pusher.in_flight import InFlight
 from growi_transfer.pusher.link import Link
 from growi_transfer.pusher.manifest import manifest_of
@@ -95,7 +97,7 @@ class VolumeSender:
                 _log.info("collection_restarted", transfer=self._id, collection=row.name, code=error.peer_code)
                 raise RangeRestart from None
             raise
-        self._link.note(size, time.monotonic() - started - float(answer.get("seconds", 0)))
+        self._link.note(size, time.monotonic() - started - checked(Stored, answer, self._peer.origin).seconds)
         self._size.succeeded(one.bytes)
         self._tuner.succeeded(one.bytes)
         # The ledger first: what is shown as done must still be done after a crash.
