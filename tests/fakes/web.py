@@ -222,8 +222,9 @@ class RecordingPusher:
     async def pause(self, transfer_id: str) -> dict[str, Any]:
         return await self._note("pause", transfer_id=transfer_id)
 
-    async def resume(self, transfer_id: str, key_string: str | None) -> dict[str, Any]:
-        return await self._note("resume", transfer_id=transfer_id, key_string=key_string)
+    async def resume(self, transfer_id: str, key_string: str | None, accept: Any = ()) -> dict[str, Any]:
+        accepted = {"accept": accept} if accept else {}
+        return await self._note("resume", transfer_id=transfer_id, key_string=key_string, **accepted)
 
     async def cancel(self, transfer_id: str) -> dict[str, Any]:
         return await self._note("cancel", transfer_id=transfer_id)

@@ -241,6 +241,29 @@ async def test_consent_to_all_warnings_is_none_to_a_fault_that_comes_later(
     assert pair.destination.files() == pair.source.files()
 
 
+async def test_files_that_fail_may_stay_behind_by_the_code_of_their_fault(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.source.add_attachment(b"kept")
+    gone = pair.source.add_attachment(b"gone")
+    at_first_put(monkeypatch, (pair.source.uploads / "attachment" / gone["fileName"]).unlink)
+    row = await pair.push(accept_all=False, accept_warnings=await warnings_of(pair))
+    assert row.position.state is State.FAILED
+    await pusher_of(pair).resume(row.id, None, ("storage_full",))
+    assert (await pair.wait(row.id)).position.state is State.FAILED
+    await pusher_of(pair).resume(row.id, None, ("attachment_file_missing",))
+    row = await pair.wait(row.id)
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    assert list(pair.destination.files().values()) == [b"kept"]
+    assert row.facts["progress"]["files"] == {"done": 1, "total": 2, "failed": 0, "skipped": 1}
+    receipt = await pusher_of(pair).receipt(row.id)
+    assert {"storage_full", "attachment_file_missing"} <= {
+        one["code"] for one in receipt["receipt"]["accepted_warnings"]
+    }
+    with pytest.raises(StateConflict):
+        await pusher_of(pair).resume(row.id, None, ("storage_full",))
+
+
 async def warnings_of(pair: Pair) -> tuple[str, ...]:
     report = await pusher_of(pair).preflight(await pair.key(), PushOptions())
     return tuple(one["code"] for one in report["warnings"])

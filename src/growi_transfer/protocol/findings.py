@@ -70,6 +70,15 @@ def accepted_warnings(
     ]
 
 
+def consented(before: Sequence[Mapping[str, Any]], codes: Sequence[str], now: str) -> list[dict[str, Any]]:
+    """What was accepted, and now also faults of single files that came up on the way, by their codes."""
+    known = {one["code"] for one in before}
+    message = "Files that failed by this code stay behind."
+    return [dict(one) for one in before] + [
+        {"code": code, "message": message, "details": {}, "accepted_at": now} for code in codes if code not in known
+    ]
+
+
 def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -23,6 +23,7 @@ from growi_transfer.protocol.errors import (
     TransferNotFound,
     code_of,
 )
+from growi_transfer.protocol.findings import consented
 from growi_transfer.protocol.machine import FINISHED, RUNNING, Event, State, advance, allows
 from growi_transfer.protocol.progress import Noted, Notice, WarningRaised
 from growi_transfer.protocol.shape import to_json
@@ -103,11 +104,25 @@ class Steering:
 
     # going on and stopping
 
-    async def resume(self, transfer_id: str, key_string: str | None) -> dict[str, Any]:
-        """Go on with a transfer that is paused, failed or was interrupted; with a new key if one is given."""
+    async def resume(self, transfer_id: str, key_string: str | None, accept: Sequence[str] = ()) -> dict[str, Any]:
+        """Go on with a transfer that is paused, failed or was interrupted; with a new key if one is given. `accept`:
+        codes of faults under which files stay behind from now on; what failed by another code fails again."""
         if key_string is not None:
             await self.take_key(transfer_id, key_string)
+        if accept:
+            await self._leave_behind(transfer_id, accept)
         return await self.proceed(transfer_id)
+
+    async def _leave_behind(self, transfer_id: str, codes: Sequence[str]) -> None:
+        row = await self._life.get(transfer_id)
+        require(row, State.PAUSED, State.FAILED)
+        options = options_of(row)
+        fresh = sorted(set(codes) - set(options.accept_warnings))
+        options = replace(options, accept_warnings=(*options.accept_warnings, *fresh))
+        accepted = consented(row.facts.get("accepted_warnings", []), fresh, self._clock().isoformat())
+        await self._life.note(transfer_id, {"options": asdict(options), "accepted_warnings": accepted})
+        told = Noted("accepted", f"Files may stay behind for: {', '.join(fresh)}", {"codes": fresh}, "warning")
+        self.board.apply(Role.PUSHER, transfer_id, told)
 
     async def take_key(self, transfer_id: str, key_string: str) -> None:
         """Let a new key take the transfer over, and keep it. Raises SetupDiffers for one of another destination,

@@ -31,6 +31,7 @@ _REPLACE = "flushAndInsert"
 Volumes = Annotated[int, Field(ge=1, le=32)]
 Attachments = Annotated[int, Field(ge=1, le=64)]
 Bandwidth = Annotated[int, Field(ge=1024, le=1 << 40)]
+Code = Annotated[str, Field(pattern=r"^[a-z_]{1,60}$")]
 KeyText = Annotated[str, Field(max_length=_KEY_TEXT)]
 S = TypeVar("S", bound=Shape)
 
@@ -169,9 +170,11 @@ class Tune(Shape):
 
 
 class Resume(Shape):
-    """A new key, when the one that the transfer was started with has ended."""
+    """A new key, when the one that the transfer was started with has ended, and what may stay behind."""
 
     transferKey: KeyText | None = None  # noqa: N815
+    accept_warnings: Annotated[tuple[Code, ...], Field(max_length=100)] = ()
+    """Codes of faults: files that failed by one of these stay behind."""
 
 
 async def json_body(request: Request, shape: type[S], limit: int = SMALL_JSON) -> S:

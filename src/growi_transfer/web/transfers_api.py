@@ -97,7 +97,7 @@ async def resume(request: Request) -> Response:
     transfer_id = transfer_id_of(request)
     body = await json_body(request, Resume)
     await _pusher_row(request, transfer_id, "resume")
-    return JSONResponse(await guard.pusher().resume(transfer_id, body.transferKey))
+    return JSONResponse(await guard.pusher().resume(transfer_id, body.transferKey, body.accept_warnings))
 
 
 async def purge(request: Request) -> Response:

@@ -177,6 +177,16 @@ async def test_resume_takes_a_new_key(client: AsgiClient, world: World) -> None:
     assert [call["key_string"] for _, call in world.pusher.calls] == [None, "new"]
 
 
+async def test_resume_may_leave_behind_what_failed(client: AsgiClient, world: World) -> None:
+    await world.row(Role.PUSHER)
+    path = f"{API}/transfers/{TRANSFER}/resume"
+    body = {"accept_warnings": ["storage_full"]}
+    assert (await client("POST", path, json_body=body, headers=ADMIN)).status == 200
+    assert world.pusher.calls[0][1]["accept"] == ("storage_full",)
+    answer = await client("POST", path, json_body={"accept_warnings": ["no such code!"]}, headers=ADMIN)
+    assert (answer.status, answer.code) == (400, "invalid_request")
+
+
 @pytest.mark.parametrize("action", ["commit", "rollback", "cancel"])
 async def test_the_destinations_admin_ends_a_transfer_that_came_in(
     client: AsgiClient, world: World, action: str

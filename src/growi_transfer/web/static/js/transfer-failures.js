@@ -1,27 +1,28 @@
 // Files that could not be moved, with the reason: all of them, by page. Without the server's list (a watch link) those of
 // the snapshot.
 
-import { get } from "./api.js";
+import { get, send } from "./api.js";
 import { fill, h, setText } from "./dom.js";
 import { bytes, count, hasText, language, t } from "./i18n.js";
-import { errorText } from "./shell.js";
+import { confirmDialog, errorText } from "./shell.js";
 import { errorWords } from "./transfer-words.js";
 
 const SHOWN = 10;
 
-/** `{ element, show(transfer), refresh() }`. */
-export function failuresCard(transferId, { readOnly }) {
+/** `{ element, show(transfer), refresh() }`; `onLeft(transfer)` when somebody has let the failed ones stay behind. */
+export function failuresCard(transferId, { readOnly, onLeft }) {
   const body = h("ul", { class: "rows" });
   const total = h("span", { class: "badge bad" });
   const where = h("span", { class: "hint number", role: "status" });
   const first = h("button", { type: "button", class: "button small", on: { click: () => turn([]) } }, t("transfer.failures_first"));
   const next = h("button", { type: "button", class: "button small" }, t("transfer.failures_next"));
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
+  const leave = h("button", { type: "button", class: "button small", id: "leave-behind", hidden: true, on: { click: leaveBehind } }, t("transfer.leave"));
   const pages = h("div", { class: "row" }, first, next, where);
   const element = h(
     "section",
     { class: "card", id: "failures", hidden: true, "aria-labelledby": "failures-heading" },
-    h("header", null, h("h2", { id: "failures-heading" }, t("transfer.failures")), total),
+    h("header", null, h("h2", { id: "failures-heading" }, t("transfer.failures")), h("div", { class: "row" }, leave, total)),
     h("p", { class: "hint" }, t("transfer.failures_hint")),
     body,
     pages,
@@ -38,6 +39,23 @@ export function failuresCard(transferId, { readOnly }) {
   function turn(starts) {
     before = starts;
     return refresh();
+  }
+
+  /** Go on without the files that failed, by the codes of their faults. */
+  async function leaveBehind() {
+    const codes = [...new Set(present.filter(({ kind }) => kind === "file").map(({ code }) => code))];
+    const list = h("ul", null, codes.map((code) => h("li", null, reason(code, ""), " ", h("code", null, code))));
+    if (!(await confirmDialog(t("transfer.ask.leave"), { title: t("transfer.leave"), confirm: t("transfer.leave"), cancel: t("common.do_nothing"), more: list }))) return;
+    leave.disabled = true;
+    problem.hidden = true;
+    try {
+      onLeft((await send("POST", `/transfers/${transferId}/resume`, { accept_warnings: codes })).transfer);
+    } catch (error) {
+      setText(problem, errorText(error));
+      problem.hidden = false;
+    } finally {
+      leave.disabled = false;
+    }
   }
 
   async function refresh() {
@@ -74,7 +92,8 @@ export function failuresCard(transferId, { readOnly }) {
   return {
     element,
     refresh,
-    show({ files, failures }) {
+    show({ files, failures, state, actions }) {
+      leave.hidden = readOnly || state !== "failed" || !(actions ?? []).includes("retry");
       present = failures;
       const ranges = failures.filter(({ kind }) => kind !== "file").length;
       element.hidden = files.failed + ranges === 0;
@@ -99,5 +118,5 @@ function row({ item, code, message, bytes: size, tries }) {
 /** The server's sentence is the more exact one; it is English. */
 function reason(code, message) {
   const ours = hasText(`reason.${code}`) ? t(`reason.${code}`) : "";
-  return ours && (language() !== "en" || !message) ? ours : errorWords(code, message);
+  return ours && (language() !== "en" || !message) ? ours : message ? errorWords(code, message) : code;
 }

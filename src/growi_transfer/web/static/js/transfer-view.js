@@ -64,7 +64,7 @@ class View {
     this.tuning = this.readOnly || role !== "pusher" ? null : tuning(id, { changed: () => this.askDetails() });
     this.sending = sendingCard();
     this.collections = this.readOnly ? null : collectionsCard();
-    this.failures = failuresCard(id, { readOnly: this.readOnly });
+    this.failures = failuresCard(id, { readOnly: this.readOnly, onLeft: (after) => this.ordered(after) });
     this.agreed = agreedCard();
     this.logs = this.readOnly ? null : logsCard(id);
     if (this.tuning) this.tuning.element.hidden = true;
