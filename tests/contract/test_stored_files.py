@@ -80,7 +80,7 @@ def _as_listed(path: str) -> str:
 async def test_the_server_orders_by_the_places_that_the_names_tell(mongo: Database, kind: str) -> None:
     await insert(mongo, "attachments", *({"_id": n, **one} for n, one in enumerate(DOCUMENTS)))
     rows = [one async for page in attachments_by_path(mongo, layout_of(kind)) for one in page]
-    paths = [one.get("path") or "" for one in rows]
+    paths = [one["path"] for one in rows if "path" in one]
     assert paths == sorted(paths, key=str.encode)
     found: dict[int, list[str]] = {}
     for row in sorted(rows, key=lambda one: one.get("rank") or 0):
@@ -93,6 +93,26 @@ async def test_the_server_orders_by_the_places_that_the_names_tell(mongo: Databa
         if kind == "gridfs":  # it lists everything in one folder
             expected = [_as_listed(path) for path in expected]
         assert [path for path in found[number] if "backup/" not in path] == expected, document
+
+
+@pytest.mark.parametrize("kind", ["aws", "gridfs"])
+async def test_the_order_holds_across_pages(mongo: Database, kind: str) -> None:
+    """One in seven has a legacy path, one in eleven is an export, and some have no name at all."""
+    documents = [
+        {
+            "_id": n,
+            "fileName": md5(n * 7919 % 5003) if n % 1000 else n,
+            "page": 1 if n % 3 else None,
+            **({"filePath": f"attachment/{md5(n * 31 % 5003)}"} if n % 7 == 0 else {}),
+            **({"attachmentType": "PAGE_BULK_EXPORT"} if n % 11 == 0 else {}),
+        }
+        for n in range(5000)
+    ]
+    await insert(mongo, "attachments", *documents)
+    rows = [one async for page in attachments_by_path(mongo, layout_of(kind)) for one in page]
+    paths = [one["path"] for one in rows if "path" in one]
+    assert paths == sorted(paths)
+    assert sorted(one["_id"] for one in rows if not one.get("rank")) == list(range(5000))
 
 
 @pytest.mark.parametrize("kind", ["aws", "local", "gridfs"])

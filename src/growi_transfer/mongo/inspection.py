@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import bson
@@ -43,16 +44,47 @@ async def attachments_by_path(database: Database, layout: Layout) -> AsyncIterat
     """Every attachment in pages, ATTACHMENT_FIELDS of each with `path`, in the order of the paths' bytes: once for each
     place where its file may be (`protocol.places.storage_paths`; one for nearly all), which `rank` counts from 0.
 
-    The server sorts, on its disk if need be. Without a text for a name `path` is missing; these come first. Names are
-    not checked.
+    Those without a text for a name have no `path`, and come at any time. Names are not checked.
     """
+    # Nearly all have one place, made of two fields: GROWI's index gives their order, which is three times as fast as
+    # having the server sort them. It sorts the others, on its disk if need be.
+    usual: Mapping[str, Any] = {"filePath": {"$in": [None, ""]}, "attachmentType": {"$ne": EXPORT}}
+    others = _by_computed_path(database, {"$nor": [usual]}, layout)
+    if layout.has_folders:
+        folders: list[tuple[str, dict[str, Any]]] = [
+            ("attachment/", {"page": {"$ne": None}}),
+            ("user/", {"page": None}),
+        ]
+    else:
+        # What `user/` and `attachment/` mean is lost in such a storage: it lists all files as the latter.
+        folders = [("attachment/", {})]
+    waiting = _Waiting(others)
+    async with aclosing(others):
+        for folder, which in folders:
+            async for batch in _by_name(database, {**usual, **which}, folder):
+                yield await waiting.merged_with(batch)
+        async for batch in waiting.rest():
+            yield batch
+
+
+async def _by_name(database: Database, query: Mapping[str, Any], folder: str) -> AsyncIterator[list[dict[str, Any]]]:
+    fields = {"page": 1, "fileName": 1, "fileSize": 1}
+    pipeline: list[Mapping[str, Any]] = [{"$match": query}, {"$sort": {"fileName": 1}}, {"$project": fields}]
+    async for batch in database.aggregate("attachments", pipeline, batch_documents=_BATCH):
+        for document in batch:
+            name = document.get("fileName")
+            if isinstance(name, str):
+                document["path"] = folder + name
+        yield batch
+
+
+async def _by_computed_path(
+    database: Database, query: Mapping[str, Any], layout: Layout
+) -> AsyncGenerator[list[dict[str, Any]], None]:
+    paths = {"$filter": {"input": _places(layout), "cond": {"$ne": ["$$this", None]}}}
     pipeline: list[Mapping[str, Any]] = [
-        {
-            "$project": {
-                **ATTACHMENT_FIELDS,
-                "path": {"$filter": {"input": _places(layout), "cond": {"$ne": ["$$this", None]}}},
-            }
-        },
+        {"$match": query},
+        {"$project": {**ATTACHMENT_FIELDS, "path": paths}},
         {"$unwind": {"path": "$path", "includeArrayIndex": "rank", "preserveNullAndEmptyArrays": True}},
         {"$sort": {"path": 1}},
     ]
@@ -60,12 +92,49 @@ async def attachments_by_path(database: Database, layout: Layout) -> AsyncIterat
         yield batch
 
 
+class _Waiting:
+    """Attachments in the order of paths that wait for those of another such stream."""
+
+    def __init__(self, pages: AsyncIterator[list[dict[str, Any]]]) -> None:
+        self._pages = pages
+        self._documents: list[dict[str, Any]] | None = None
+        self._at = 0
+
+    async def _first(self) -> dict[str, Any] | None:
+        while self._documents is None or self._at >= len(self._documents):
+            self._documents, self._at = await anext(self._pages, None), 0
+            if self._documents is None:
+                self._documents = []
+                return None
+        return self._documents[self._at]
+
+    async def merged_with(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The batch, with those that come before its last one in their places."""
+        last = next((one["path"] for one in reversed(batch) if "path" in one), "")
+        first = await self._first()
+        if first is None or first.get("path", "") > last:
+            return batch
+        merged: list[dict[str, Any]] = []
+        for document in batch:
+            while first is not None and first.get("path", "") <= document.get("path", ""):
+                merged.append(first)
+                self._at += 1
+                first = await self._first()
+            merged.append(document)
+        return merged
+
+    async def rest(self) -> AsyncIterator[list[dict[str, Any]]]:
+        while await self._first() is not None:
+            assert self._documents is not None
+            yield self._documents[self._at :]
+            self._at = len(self._documents)
+
+
 def _places(layout: Layout) -> list[Any]:
     """`storage_paths` as an expression of the server's; null where a place does not apply."""
     name = {"$cond": [_is_text("$fileName"), "$fileName", None]}
     file_path = {"$cond": [{"$and": [_is_text("$filePath"), {"$ne": ["$filePath", ""]}]}, "$filePath", None]}
     if not layout.has_folders:
-        # What `user/` and `attachment/` mean is lost in such a storage: it lists all files as the latter.
         return [{"$concat": ["attachment/", name]}, {"$concat": ["attachment/", file_path]}]
     folder = {"$cond": [{"$eq": [{"$ifNull": ["$page", None]}, None]}, "user/", "attachment/"]}
     usual = {"$concat": [folder, name]}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from growi_transfer.protocol.errors import NameIllegal
+from growi_transfer.protocol.names import check_file_name
 from growi_transfer.protocol.places import FOLDERS, layout_of, naming_of, storage_paths
 from growi_transfer.storage.base import Storage, StoredFile
 
@@ -53,15 +54,14 @@ async def matches(storage: Storage, documents: Documents) -> AsyncGenerator[Matc
                 file = files.take(path)
                 if not is_first:
                     continue
-                paths = _paths(document, kind)
-                if file is None and paths and (len(paths) > 1 or not path.startswith(FOLDERS)):
+                if file is None and len(_paths(document, kind)) > (1 if path.startswith(FOLDERS) else 0):
                     elsewhere.append(document)
                     if len(elsewhere) >= _AT_ONCE:
                         for match in await _look_elsewhere(storage, elsewhere):
                             yield match
                         elsewhere = []
                     continue
-                yield Match(document, file, is_legal=bool(paths), is_repeated=path == last)
+                yield Match(document, file, is_legal=_is_legal(document), is_repeated=path == last)
                 last = path
         async for orphan in files.up_to(None):
             yield Match(None, orphan)
@@ -78,6 +78,14 @@ async def _look_elsewhere(storage: Storage, documents: Sequence[Mapping[str, Any
         there = [next(found) for _ in paths]
         matched.append(Match(document, next((file for file in there if file is not None), None)))
     return matched
+
+
+def _is_legal(document: Mapping[str, Any]) -> bool:
+    try:
+        check_file_name(document.get("fileName"))
+    except NameIllegal:
+        return False
+    return True
 
 
 def _paths(document: Mapping[str, Any], kind: str) -> tuple[str, ...]:
