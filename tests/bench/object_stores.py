@@ -41,6 +41,7 @@ class Timed:
 
     seconds: float
     cpu: float
+    store_cpu: float
     peak_mib: float = 0.0
 
 
@@ -94,21 +95,21 @@ class StoreBench:
         pair.start_servers()
         servers = (pair.source.server, pair.destination.server)
         os.sync()
-        before = sum(_cpu(server.pid) for server in servers)
+        before, stored = sum(_cpu(server.pid) for server in servers), _cpu(self._server.pid)
         pushed: Pushed = push(pair, lambda _: None)
-        cpu = sum(_cpu(server.pid) for server in servers) - before
+        cpu, stored = sum(_cpu(server.pid) for server in servers) - before, _cpu(self._server.pid) - stored
         peak = max(value or 0.0 for value in pushed.peak_rss_mib.values())
         pair.stop_servers()
         arrived = {path: digest for path, digest in target.digests().items() if path in self._wanted}
         assert arrived == self._wanted
-        return Timed(pushed.timeline.attachment_seconds, cpu, peak)
+        return Timed(pushed.timeline.attachment_seconds, cpu, stored, peak)
 
     def _copy(self, source: str) -> Timed:
         target = self._new_bucket("theirs")
         os.sync()
-        before, began = _cpu_of_children(), time.monotonic()
+        before, stored, began = _cpu_of_children(), _cpu(self._server.pid), time.monotonic()
         self._rclone(source, target)
-        took = Timed(time.monotonic() - began, _cpu_of_children() - before)
+        took = Timed(time.monotonic() - began, _cpu_of_children() - before, _cpu(self._server.pid) - stored)
         assert target.digests() == self._wanted
         return took
 
@@ -153,6 +154,8 @@ def _summary(ours: Sequence[Timed], theirs: Sequence[Timed]) -> dict[str, Any]:
         "ratio": round(median(one.seconds / other.seconds for one, other in zip(ours, theirs, strict=True)), 2),
         "cpu_seconds": round(median(one.cpu for one in ours), 2),
         "rclone_cpu_seconds": round(median(one.cpu for one in theirs), 2),
+        "store_cpu_seconds": round(median(one.store_cpu for one in ours), 2),
+        "rclone_store_cpu_seconds": round(median(one.store_cpu for one in theirs), 2),
         "peak_rss_mib": max(one.peak_mib for one in ours),
     }
 

@@ -22,6 +22,7 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.protocol.progress import FilesStored
 from growi_transfer.protocol.wire import AttachmentFile
+from growi_transfer.receiver.absences import Absences
 from growi_transfer.receiver.file_names import FileNames
 from growi_transfer.receiver.file_rows import (
     aside_path,
@@ -56,6 +57,7 @@ class Attachments:
         self._board = board
         self._names = names
         self._max_file_size = max_file_size
+        self._absences = Absences(storage.features.remote)
 
     # plan
 
@@ -68,6 +70,14 @@ class Attachments:
         paths = [path_of(file, self._storage) for file in files]
         there = await self._storage.stat_many(
             [place_of(rows[file.id]) if file.id in rows else path for file, path in zip(files, paths, strict=True)]
+        )
+        self._absences.remember(
+            transfer_id,
+            (
+                path
+                for file, path, found in zip(files, paths, there, strict=True)
+                if found is None and file.id not in rows
+            ),
         )
         missing: list[str] = []
         same_size: list[str] = []
@@ -137,7 +147,9 @@ class Attachments:
         good = [one for one in good if one[1].id not in taken]
         if len({path_of(file, self._storage) for _, file, _ in good}) != len(good):
             raise InvalidRequest("A file is twice in one bundle.")
-        rows = await place(self._storage, self._ledger, transfer_id, [file for _, file, _ in good])
+        rows = await place(
+            self._storage, self._ledger, transfer_id, [file for _, file, _ in good], absences=self._absences
+        )
         written = await self._storage.write_many(
             [
                 SmallFile(place_of(row), content, FileMeta(file.content_type, file.original_name))
@@ -157,13 +169,21 @@ class Attachments:
         return results
 
 
-async def place(storage: Storage, ledger: Ledger, transfer_id: str, files: Sequence[AttachmentFile]) -> list[FileRow]:
+async def place(
+    storage: Storage,
+    ledger: Ledger,
+    transfer_id: str,
+    files: Sequence[AttachmentFile],
+    *,
+    absences: Absences | None = None,
+) -> list[FileRow]:
     """Rows that say where each file will be written, durable before the first byte is."""
     known = await ledger.get_files(Role.RECEIVER, transfer_id, [file.id for file in files])
     paths = [path_of(file, storage) for file in files]
-    there = await storage.stat_many(paths)
+    unsure = [path for path in paths if absences is None or not absences.take(transfer_id, path)]
+    there = dict(zip(unsure, await storage.stat_many(unsure), strict=True))
     rows: list[FileRow] = []
-    for file, path, found in zip(files, paths, there, strict=True):
+    for file, path in zip(files, paths, strict=True):
         old = known.get(file.id)
         if old is not None and old.path == path and (old.facts.get("created") or old.facts.get("aside")):
             rows.append(replace(old, size=file.size, state=ItemState.SENT, tries=old.tries + 1, digest=b""))
@@ -171,7 +191,7 @@ async def place(storage: Storage, ledger: Ledger, transfer_id: str, files: Seque
             if old is not None and (old.facts.get("created") or old.facts.get("aside")):
                 # The attachment has another file now; nothing else would know of the one that was sent before.
                 await storage.delete(place_of(old))
-            created = found is None
+            created = there.get(path) is None
             rows.append(
                 new_row(
                     transfer_id,

@@ -23,6 +23,7 @@ from growi_transfer.storage.base import Features, FileMeta, SmallFile, StoredFil
 from growi_transfer.storage.object_store import large, reading
 from growi_transfer.storage.object_store.bucket import Bucket
 from growi_transfer.storage.object_store.partial import ObjectPartialUpload
+from growi_transfer.storage.object_store.presence import Presence
 from growi_transfer.storage.paths import OWN_PREFIX, split_path
 from growi_transfer.storage.places import Place
 
@@ -36,11 +37,12 @@ class ObjectStorage:
 
     def __init__(self, place: Place) -> None:
         self._bucket = Bucket(place)
+        self._presence = Presence(self._bucket)
         self._kind = place.kind
 
     @property
     def features(self) -> Features:
-        return Features(kind=self._kind)
+        return Features(kind=self._kind, remote=True)
 
     async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         _check(path)
@@ -54,7 +56,7 @@ class ObjectStorage:
     async def stat_many(self, paths: Sequence[str]) -> list[StoredFile | None]:
         for path in paths:
             _check(path)
-        found = await asyncio.gather(*(self._bucket.head(path) for path in paths))
+        found = await self._presence.look(paths)
         return [StoredFile(one.path, one.size, one.modified) if one else None for one in found]
 
     async def list_files(self, prefix: str = "") -> AsyncIterator[list[StoredFile]]:
