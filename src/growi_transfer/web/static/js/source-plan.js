@@ -1,6 +1,6 @@
 // The plan of a push: what moves, how, and how fast. It changes a choice (push-options.js) and says so.
 
-import { fill, h, setText } from "./dom.js";
+import { h, setText } from "./dom.js";
 import { bytes, count, duration, hasText, t } from "./i18n.js";
 import { mergeFields } from "./source-merge.js";
 import { choosable, expectedSeconds, linesOf, sumOf, wrongPattern } from "./push-options.js";
@@ -28,9 +28,8 @@ export function planCards(report, choice, { onChange }) {
     h("header", null, h("h2", { id: "plan-heading" }, t("source.plan_heading")), h("span", null, t("source.expected"), " ", time)),
     h("div", { class: "stack" }, h("h3", null, t("source.collections")), sums, table(collections, choice, changed), operating(report)),
     attachments(report, choice, changed),
-    mergeFields(report, choice, changed),
-    endFields(choice, changed),
-    speedFields(choice, changed),
+    isPlainGrowi(report) ? h("p", { class: "note info" }, t("source.plain_growi")) : [mergeFields(report, choice, changed), endFields(choice, changed)],
+    speedFields(report, choice, changed),
   );
   update();
   return { element, update };
@@ -119,6 +118,11 @@ function attachments(report, choice, changed) {
   );
 }
 
+/** A GROWI without growi-transfer takes an archive at once: it has no staging, and so no choice of how it ends. */
+function isPlainGrowi(report) {
+  return !report.destination.transfer;
+}
+
 function endFields(choice, changed) {
   const end = choice.follow ? "follow" : choice.commit ? "commit" : "stop";
   const radio = (name) => h("input", { type: "radio", name: "end", value: name, checked: end === name, on: { change: () => choose(name) } });
@@ -137,7 +141,7 @@ function endFields(choice, changed) {
   );
 }
 
-function speedFields(choice, changed) {
+function speedFields(report, choice, changed) {
   const set = (name) => (value) => {
     choice[name] = value;
     changed();
@@ -147,7 +151,7 @@ function speedFields(choice, changed) {
     { class: "fieldset stack", id: "speed" },
     h("legend", null, t("source.speed")),
     h("div", { class: "grid" }, laneField("volumes", { value: choice.volumes, onChange: set("volumes") }).element, laneField("attachments", { value: choice.attachments, onChange: set("attachments") }).element, bandwidthField({ value: choice.bandwidth, onChange: set("bandwidth") }).element),
-    box(choice, "attachmentsFirst", changed),
+    isPlainGrowi(report) ? null : box(choice, "attachmentsFirst", changed),
     h("p", { class: "hint" }, t("source.speed_later")),
   );
 }

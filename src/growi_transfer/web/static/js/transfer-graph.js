@@ -7,7 +7,7 @@ import { WINDOW, curves, niceCeiling, paths, spanOf, summary, withSample } from 
 const BOX = { width: 600, height: 120 };
 const WORDS_EVERY = 5000;
 
-/** `{ element, samples, note(rate), draw() }`; what was measured lasts over a reload of the page, in this tab. */
+/** `{ element, samples, note(rate), draw(moving) }`; what was measured lasts over a reload of the page, in this tab. */
 export function rateGraph(name) {
   const kept = `growi-transfer.rates.${name}`;
   const lines = svg("g", { class: "curve" });
@@ -31,9 +31,9 @@ export function rateGraph(name) {
       if (samples === graph.samples) return;
       graph.samples = samples;
       keep(kept, samples);
-      graph.draw();
+      graph.draw(true);
     },
-    draw() {
+    draw(moving) {
       const now = Date.now();
       const { now: present, mean, most } = summary(graph.samples.filter(([time]) => now - time <= WINDOW));
       const top = niceCeiling(most);
@@ -47,15 +47,15 @@ export function rateGraph(name) {
           return [svg("path", { class: "area", d: area }), svg("path", { class: "stroke", d: line })];
         }),
       );
-      // A reader of the words is not disturbed each second; the first ones come at once.
-      if (graph.samples.length > 2 && now - toldAt < WORDS_EVERY) return;
+      // A reader of the words is not disturbed each second; the first ones come at once, and the last ones.
+      if (moving && graph.samples.length > 2 && now - toldAt < WORDS_EVERY) return;
       toldAt = now;
-      const told = t("transfer.graph_words", { now: bytes(present), mean: bytes(mean), most: bytes(most) });
+      const told = t(moving ? "transfer.graph_words" : "transfer.graph_words_past", { now: bytes(present), mean: bytes(mean), most: bytes(most) });
       setText(words, told);
       picture.ariaLabel = told;
     },
   };
-  graph.draw();
+  graph.draw(false);
   return graph;
 }
 

@@ -106,7 +106,7 @@ function showSteps(places, state, details) {
   const at = STEPS.indexOf(stopped);
   STEPS.forEach((step, index) => {
     const item = places[`step-${step}`];
-    const tone = state === "failed" ? "now failed" : state === "paused" ? "now paused" : "now";
+    const tone = state === "failed" ? "now failed" : ["paused", "rolled_back"].includes(state) ? "now paused" : "now";
     item.className = index < at || state === "completed" ? "done" : index === at ? tone : "";
     item.ariaCurrent = index === at && state !== "completed" ? "step" : null;
   });

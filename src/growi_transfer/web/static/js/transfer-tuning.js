@@ -7,6 +7,7 @@ import { errorText } from "./shell.js";
 import { bandwidthField, laneField } from "./speed-fields.js";
 
 const PAUSE = 400;
+const TYPING = 1500; // a field that is empty for a moment is not a wish for no limit
 
 /** `{ element, show(transfer, details) }`; `changed()` once the server has taken something over. */
 export function tuning(transferId, { changed }) {
@@ -19,11 +20,11 @@ export function tuning(transferId, { changed }) {
   let waiting = null;
   let set = "";
 
-  const order = (change) => {
+  const order = (change, pause = PAUSE) => {
     wanted = { ...wanted, ...change, parallelism: { ...wanted.parallelism, ...change.parallelism } };
     setText(said, t("speed.sending"));
     clearTimeout(waiting);
-    waiting = setTimeout(give, PAUSE);
+    waiting = setTimeout(give, pause);
   };
   const give = async () => {
     waiting = null;
@@ -42,7 +43,9 @@ export function tuning(transferId, { changed }) {
     changed();
   };
   const lanes = Object.fromEntries(["volumes", "attachments"].map((name) => [name, laneField(name, { value: null, onChange: (value) => order({ parallelism: { [name]: value } }) })]));
-  const band = bandwidthField({ value: null, onChange: (value) => Number.isNaN(value) || order({ bandwidth_bytes_per_second: value }) });
+  const band = bandwidthField({ value: null, onChange: (value) => Number.isNaN(value) || order({ bandwidth_bytes_per_second: value }, TYPING) });
+  // Enter, or leaving the field: that is the wish.
+  band.input.addEventListener("change", () => waiting !== null && order({}, 0));
   const element = h(
     "section",
     { class: "card", id: "tuning", "aria-labelledby": "tuning-heading" },

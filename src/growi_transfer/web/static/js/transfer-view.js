@@ -114,8 +114,8 @@ class View {
   draw() {
     const { transfer, details } = this;
     const running = RUNNING.includes(transfer.state);
-    if (running || this.wasRunning) this.graph.note(transfer.rate.bytes_per_second);
-    this.wasRunning = running;
+    if (running) this.graph.note(transfer.rate.bytes_per_second);
+    else this.graph.draw(false);
     this.head.show(transfer, details, this.graph.samples);
     if (!this.readOnly) fillActions(this.head.actions, this.head.said, transfer, (after) => this.ordered(after));
     this.sending.show(transfer.activity, running);
@@ -152,7 +152,9 @@ class View {
 
   async askCollections() {
     const answer = await this.ask("/collections");
-    if (answer) this.collections.show(answer.collections);
+    // What was sent is gone then, and its rows with it.
+    const gone = ["cancelled", "rolled_back"].includes(this.transfer.state) || this.details?.purged_at;
+    if (answer) this.collections.show(gone ? [] : answer.collections);
   }
 
   /** What a page can do without: a failure is told by the line, and the next look asks again. */
@@ -169,7 +171,7 @@ class View {
   tick() {
     if (!this.transfer || document.visibilityState !== "visible") return;
     if (RUNNING.includes(this.transfer.state)) this.graph.note(this.transfer.rate.bytes_per_second);
-    else if (!this.graph.element.hidden) this.graph.draw();
+    else if (!this.graph.element.hidden) this.graph.draw(false);
   }
 
   look() {
