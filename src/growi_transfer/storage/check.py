@@ -10,9 +10,10 @@ import os
 import secrets
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Any
 
 from growi_transfer.protocol.errors import StorageUnavailable, TransferError
 from growi_transfer.storage.base import READ_CHUNK, SmallFile, Storage, StoredFile
@@ -78,9 +79,10 @@ class StorageCheck:
             await _finished(self._clean())
         return list(self.steps.values())
 
-    async def _timed(self, step: Step, work: Awaitable[None]) -> None:
+    async def _timed(self, step: Step, work: Coroutine[Any, Any, None]) -> None:
         began = self._clock()
-        await work
+        # A request whose answer nobody waits for may still be carried out, after everything was removed.
+        await _finished(work)
         step.seconds.append(self._clock() - began)
 
     async def _layout(self, step: Step) -> None:
@@ -155,7 +157,7 @@ class StorageCheck:
             return  # the step that met the same fault tells it
 
 
-async def _finished(work: Awaitable[None]) -> None:
+async def _finished(work: Coroutine[Any, Any, None]) -> None:
     """To the end of the work, even when the caller is cancelled meanwhile."""
     task = asyncio.ensure_future(work)
     try:
