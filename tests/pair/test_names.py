@@ -8,8 +8,14 @@ from typing import Any
 import pytest
 from tests.pair.instances import Pair, open_pair
 
+from growi_transfer.ledger.memory import MemoryLedger
+from growi_transfer.mongo.client import open_database
+from growi_transfer.protocol.errors import UploadFailed
 from growi_transfer.protocol.machine import State
 from growi_transfer.pusher.options import PushOptions
+from growi_transfer.receiver.file_names import FileNames
+from growi_transfer.receiver.growi.files import Arrival, GrowiFiles
+from growi_transfer.receiver.growi.placing import Metadata
 from growi_transfer.settings import Settings
 from growi_transfer.storage.base import Storage
 from growi_transfer.storage.local import LocalStorage
@@ -59,6 +65,26 @@ async def test_names_that_the_storage_takes_for_one_file_are_a_fault_of_the_seco
         assert row.position.state is State.READY, row.facts.get("error")
         told = (await pair.to_destination.receiver.receipt(row.id))["receipt"]
         assert [one["reason"] for one in told["skipped"]] == ["name_collision"] * 2
+
+
+async def test_a_file_of_a_growi_is_not_written_over_another_one(mongo_uri: str, mongo_database_name: str) -> None:
+    database = await open_database(mongo_uri, database=mongo_database_name)
+    names = ("report.PDF", "Report.pdf", "other.png")
+    documents = [{"fileName": name, "fileSize": len(name), "page": 1} for name in names]
+    await database.command({"insert": "attachments", "documents": documents})
+    storage, ledger = MemoryStorage(folds_names=True), MemoryLedger()
+    arrivals = [Arrival(Metadata(name, len(name)), name.encode(), len(name)) for name in names]
+    for transfer_id in (None, "0" * 32):
+        storage.files.clear()
+        files = GrowiFiles(database, storage, ledger, FileNames(storage, ledger), max_file_size=None)
+        first, second, third = await files.put(transfer_id, arrivals)
+        assert (first, third) == (None, None)
+        assert isinstance(second, UploadFailed)
+        assert "attachment/Report.pdf is the name of another attachment" in second.details["reason"]
+        assert await files.put(transfer_id, arrivals[:1]) == [None], "it may come again"
+        visible = {path: content for path, content in storage.files.items() if not path.startswith(".")}
+        assert visible == {"attachment/report.PDF": b"report.PDF", "attachment/other.png": b"other.png"}
+    await database.close()
 
 
 async def warnings_of(pair: Pair) -> tuple[str, ...]:

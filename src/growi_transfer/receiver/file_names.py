@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from growi_transfer.ledger.base import FileRow, Ledger, Role
@@ -28,26 +28,29 @@ class FileNames:
     async def collisions(self, transfer_id: str, files: Sequence[AttachmentFile]) -> dict[str, TransferError]:
         """The error, by attachment id, of files that would be written over another attachment with another content.
         The names of the others belong to them from now on."""
+        announced = {file.id: file for file in files}
+        owners = await self.owners(transfer_id, {file.id: path_of(file, self._storage) for file in files})
+        rows = await self._ledger.get_files(Role.RECEIVER, transfer_id, list(owners.values()))
+        found: dict[str, TransferError] = {}
+        for identity, owner in owners.items():
+            digest = announced[identity].sha256
+            if digest is None or _digest(rows.get(owner), announced.get(owner)) != digest:
+                found[identity] = collision(path_of(announced[identity], self._storage))
+        return found
+
+    async def owners(self, transfer_id: str, paths: Mapping[str, str]) -> dict[str, str]:
+        """For those of these attachments (path by id) whose name another one has, written otherwise: whose it is. The
+        names of the others belong to them from now on."""
         if not self._storage.features.folds_names:
             return {}
-        owners = await self._known(transfer_id)
+        known = await self._known(transfer_id)
         # Decided before anything is awaited again: of two requests at once, one is the first.
-        paths = {file.id: path_of(file, self._storage) for file in files}
-        first = [owners.setdefault(_key(path), (identity, hash(path))) for identity, path in paths.items()]
-        others = [
-            (file, owner)
-            for file, (owner, name) in zip(files, first, strict=True)
-            if owner != file.id and name != hash(paths[file.id])
-        ]
-        rows = await self._ledger.get_files(Role.RECEIVER, transfer_id, [owner for _, owner in others])
-        announced = {file.id: file for file in files}
-        found: dict[str, TransferError] = {}
-        for file, owner in others:
-            if file.sha256 is None or _digest(rows.get(owner), announced.get(owner)) != file.sha256:
-                found[file.id] = NameCollision(
-                    f"To the storage, {paths[file.id]} is the name of another attachment too.", file=paths[file.id]
-                )
-        return found
+        first = {identity: known.setdefault(_key(path), (identity, hash(path))) for identity, path in paths.items()}
+        return {
+            identity: owner
+            for identity, (owner, name) in first.items()
+            if owner != identity and name != hash(paths[identity])
+        }
 
     async def _known(self, transfer_id: str) -> dict[int, _Owner]:
         known = self._owners.get(transfer_id)
@@ -59,6 +62,11 @@ class FileNames:
                 # One transfer at a time comes in; what was kept of an earlier one is not needed any more.
                 self._owners = {transfer_id: known}
         return self._owners[transfer_id]
+
+
+def collision(path: str) -> NameCollision:
+    """The error of a file whose name another one has."""
+    return NameCollision(f"To the storage, {path} is the name of another attachment too.", file=path)
 
 
 def _key(path: str) -> int:

@@ -110,5 +110,6 @@ def growi_side(parts: Parts, receiver: Receiver) -> GrowiSide:
         new_id=lambda: secrets.token_hex(16),
     )
     limit = parts.config.max_file_size
-    files = GrowiFiles(parts.database, parts.storage, parts.ledger, max_file_size=limit)
+    names = FileNames(parts.storage, parts.ledger)
+    files = GrowiFiles(parts.database, parts.storage, parts.ledger, names, max_file_size=limit)
     return GrowiSide(intake, files, receiver.in_flight)

@@ -24,11 +24,13 @@ from growi_transfer.protocol.errors import (
     GrowiParseFailed,
     InvalidRequest,
     MetadataInvalid,
+    NameCollision,
     NameIllegal,
     TransferError,
     UploadFailed,
 )
 from growi_transfer.protocol.places import naming_of, storage_path
+from growi_transfer.receiver.file_names import FileNames, collision
 from growi_transfer.receiver.file_rows import former_path
 from growi_transfer.receiver.growi.placing import Metadata, Placed, documents_of, rows_of, write_all
 from growi_transfer.storage.base import FileMeta, Storage
@@ -63,10 +65,13 @@ class Arrival:
 class GrowiFiles:
     """Stores such files. `max_file_size`: GROWI's MAX_FILE_SIZE in bytes, None for no limit."""
 
-    def __init__(self, database: Database, storage: Storage, ledger: Ledger, *, max_file_size: int | None) -> None:
+    def __init__(
+        self, database: Database, storage: Storage, ledger: Ledger, names: FileNames, *, max_file_size: int | None
+    ) -> None:
         self._database = database
         self._storage = storage
         self._ledger = ledger
+        self._names = names
         self.max_file_size = max_file_size
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         """By path: a file that is sent again may come while the first request for it is still at work."""
@@ -84,6 +89,12 @@ class GrowiFiles:
         for index, (arrival, document) in enumerate(zip(arrivals, there, strict=True)):
             try:
                 placed = self._place(arrival, document)
+                if await self._names.owners(transfer_id or "", {placed.attachment_id: placed.path}):
+                    # A GROWI tells no digest by which two files could be one.
+                    raise collision(placed.path)
+            except NameCollision as error:
+                results[index] = _as_growi(error)
+                continue
             except TransferError as error:
                 results[index] = error
                 continue
