@@ -86,7 +86,7 @@ export function whatMoves(choice) {
 
 /** Codes of warnings that are not accepted. */
 export function unaccepted(report, choice) {
-  return report.warnings.map(({ code }) => code).filter((code) => !choice.accept.includes(code));
+  return [...new Set(report.warnings.map(({ code }) => code))].filter((code) => !choice.accept.includes(code));
 }
 
 /** Sums over the collections that are ticked. */

@@ -11,7 +11,7 @@ export function keyForm({ onCheck, onChange }) {
     class: "input mono",
     id: "key",
     type: "password",
-    autocomplete: "off",
+    autocomplete: "one-time-code", // so that no browser offers to keep it as a password
     autocapitalize: "off",
     spellcheck: "false",
     "aria-describedby": "key-hint key-origin key-problem",

@@ -23,6 +23,9 @@ let report = null;
 let reportOf = "";
 let checks = 0;
 
+// The browser may keep this page for the way back: the key is not in it any more, and what was found is of then.
+globalThis.addEventListener("pageshow", (event) => event.persisted && forget());
+
 /** Another key: what was found for the one before says nothing about it. */
 function forget() {
   checks += 1;
@@ -77,7 +80,10 @@ const start = h("button", { type: "button", class: "button primary", id: "start"
 
 function draw() {
   const onAccept = (code, accepted) => {
-    choice.accept = accepted ? [...choice.accept, code] : choice.accept.filter((one) => one !== code);
+    choice.accept = choice.accept.filter((one) => one !== code);
+    if (accepted) choice.accept.push(code);
+    // Two findings may have one code, and consent is given to codes.
+    for (const box of found.querySelectorAll("[data-accept]")) if (box.dataset.accept === code) box.checked = accepted;
     update();
   };
   problem.hidden = true;

@@ -76,7 +76,7 @@ async function order({ verb }, { id }) {
 
 /** The key has ended or is not kept here: a new one of the same destination takes the transfer over. Null for none. */
 async function newKey() {
-  const input = h("input", { class: "input mono", type: "password", autocomplete: "off", spellcheck: "false", id: "new-key" });
+  const input = h("input", { class: "input mono", type: "password", autocomplete: "one-time-code", spellcheck: "false", id: "new-key" });
   const field = h("div", { class: "field" }, h("label", { for: "new-key" }, t("source.key")), input);
   const label = t("transfer.action.resume");
   const given = await confirmDialog(t("transfer.ask.new_key"), { title: label, confirm: label, cancel: t("common.do_nothing"), more: field });

@@ -10,7 +10,7 @@ import { errorWords } from "./transfer-words.js";
 const SHOWN = 10;
 
 /** `{ element, show(transfer), refresh() }`; `onLeft(transfer)` when somebody has let the failed ones stay behind. */
-export function failuresCard(transferId, { readOnly, onLeft }) {
+export function failuresCard({ id, role, readOnly, onLeft }) {
   const body = h("ul", { class: "rows" });
   const total = h("span", { class: "badge bad" });
   const where = h("span", { class: "hint number", role: "status" });
@@ -49,7 +49,7 @@ export function failuresCard(transferId, { readOnly, onLeft }) {
     leave.disabled = true;
     problem.hidden = true;
     try {
-      onLeft((await send("POST", `/transfers/${transferId}/resume`, { accept_warnings: codes })).transfer);
+      onLeft((await send("POST", `/transfers/${id}/resume`, { accept_warnings: codes })).transfer);
     } catch (error) {
       setText(problem, errorText(error));
       problem.hidden = false;
@@ -62,7 +62,7 @@ export function failuresCard(transferId, { readOnly, onLeft }) {
     if (readOnly || failed === 0) return;
     const number = (asked += 1);
     try {
-      const answer = await get(`/transfers/${transferId}/failures?limit=${SHOWN}&after=${before.at(-1) ?? ""}`);
+      const answer = await get(`/transfers/${id}/failures?role=${role}&limit=${SHOWN}&after=${before.at(-1) ?? ""}`);
       if (number !== asked) return;
       problem.hidden = true;
       if (answer.failures.length === 0 && before.length) return void turn([]);

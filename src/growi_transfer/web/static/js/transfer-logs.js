@@ -9,7 +9,7 @@ const KEPT = 500;
 const LEVELS = ["info", "warning", "error"];
 
 /** `{ element, refresh() }`: asks for what is new. */
-export function logsCard(transferId) {
+export function logsCard({ id, role }) {
   let level = "info";
   let after = "";
   let asking = false;
@@ -43,7 +43,7 @@ export function logsCard(transferId) {
     asking = true;
     const mine = round;
     try {
-      const answer = await get(`/transfers/${transferId}/logs?level=${level}&limit=200&after=${after}`);
+      const answer = await get(`/transfers/${id}/logs?role=${role}&level=${level}&limit=200&after=${after}`);
       if (mine !== round) return;
       problem.hidden = true;
       after = answer.next;

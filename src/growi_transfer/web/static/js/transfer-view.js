@@ -31,7 +31,7 @@ class View {
     this.readOnly = Boolean(token);
     this.transfer = null;
     this.details = null;
-    this.of = "";
+    this.asked = 0;
     this.line = h("p", { class: "line waiting", role: "status" });
     this.title = h("h1", null, t("transfer.heading_one"));
     this.id = h("p", { class: "hint mono break" });
@@ -64,9 +64,9 @@ class View {
     this.tuning = this.readOnly || role !== "pusher" ? null : tuning(id, { changed: () => this.askDetails() });
     this.sending = sendingCard();
     this.collections = this.readOnly ? null : collectionsCard();
-    this.failures = failuresCard(id, { readOnly: this.readOnly, onLeft: (after) => this.ordered(after) });
+    this.failures = failuresCard({ id, role, readOnly: this.readOnly, onLeft: (after) => this.ordered(after) });
     this.agreed = agreedCard();
-    this.logs = this.readOnly ? null : logsCard(id);
+    this.logs = this.readOnly ? null : logsCard({ id, role });
     if (this.tuning) this.tuning.element.hidden = true;
     fill(
       this.cards,
@@ -144,8 +144,9 @@ class View {
   }
 
   async askDetails() {
+    const number = (this.asked += 1);
     const details = await this.ask("/details");
-    if (!details) return;
+    if (!details || number !== this.asked) return;
     this.details = details;
     this.draw();
   }
