@@ -24,6 +24,7 @@ from growi_transfer.web import (
     live,
     logs_api,
     metrics,
+    openapi_api,
     pages,
     pusher_api,
     receipts_api,
@@ -59,6 +60,7 @@ ROUTES: list[BaseRoute] = [
     *watch_api.ROUTES,
     *jobs_api.ROUTES,
     *metrics.ROUTES,
+    *openapi_api.ROUTES,
     *pages.ROUTES,
 ]
 

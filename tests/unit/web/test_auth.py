@@ -19,7 +19,7 @@ from growi_transfer.web.auth import AdminAccess, epoch_of, is_same_origin
 
 API = "/_api/v3/g2g-transfer"
 ADMIN = {"authorization": f"Bearer {ADMIN_TOKEN}"}
-OPEN_PATHS = {route.path for route in pages.ROUTES if isinstance(route, Route)}
+OPEN_PATHS = {"/_api/v3/openapi.json", *(route.path for route in pages.ROUTES if isinstance(route, Route))}
 """Pages: who is not logged in is led to the form (tests/unit/web/test_pages.py)."""
 
 
