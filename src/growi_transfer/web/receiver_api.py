@@ -149,11 +149,13 @@ async def put_volume(request: Request) -> Response:
     await guard.key_of_transfer(request, transfer_id)
     epoch = epoch_of(request)
     collection = check_collection(request.path_params["collection"])
-    number: int = request.path_params["number"]
-    if number >= _NUMBER_LIMIT:
-        raise InvalidRequest(f"The number of a volume is below {_NUMBER_LIMIT}.", field="number")
+    number = request.path_params["number"]
+    if not (number.isascii() and number.isdigit() and len(number) < 11 and int(number) < _NUMBER_LIMIT):
+        raise InvalidRequest(
+            f"The number of a volume is an integer, 0 or more and below {_NUMBER_LIMIT}.", field="number"
+        )
     body = await read_body(request, VOLUME_LIMIT)
-    return JSONResponse(await guard.receiver().put_volume(transfer_id, collection, number, body, epoch=epoch))
+    return JSONResponse(await guard.receiver().put_volume(transfer_id, collection, int(number), body, epoch=epoch))
 
 
 async def verify(request: Request) -> Response:
@@ -207,6 +209,6 @@ ROUTES = [
     api("POST", "/transfers/{transfer_id}/claim", claim),
     api("POST", "/transfers/{transfer_id}/keep-alive", keep_transfer_alive),
     # A collection's name may have slashes in it; the number is what follows the last one.
-    api("PUT", "/transfers/{transfer_id}/volumes/{collection:path}/{number:int}", put_volume),
+    api("PUT", "/transfers/{transfer_id}/volumes/{collection:path}/{number}", put_volume),
     api("GET", "/transfers/{transfer_id}/volumes/{collection:path}", list_volumes),
 ]
