@@ -11,6 +11,7 @@ import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 from tests.pair.instances import Pair
+from tests.pair.wikis import Wiki, faults
 
 from growi_transfer.ledger.base import CollectionRow, RangeRow, Role, TransferRow
 from growi_transfer.mongo.ranges import RawRange
@@ -141,6 +142,30 @@ async def test_what_is_written_while_following_arrives_and_only_its_range_is_sen
     assert pair.destination.files() == pair.source.files()
     assert not pair.destination.own_collections()
     assert row.facts["receipt"]["attachments"] == 2
+
+
+async def test_what_is_merged_may_be_followed(pair: Pair) -> None:
+    there, here = Wiki(pair.destination.database), Wiki(pair.source.database)
+    ids = {
+        wiki: wiki.user(f"user {number}", f"{number}@example.com", admin=True)
+        for number, wiki in enumerate((there, here))
+    }
+    there.page("/theirs", ids[there])
+    there.grow()
+    here.page("/ours", ids[here])
+    here.grow()
+    transfer_id = await begin(pair, merge={})
+    await until(pair, transfer_id, ready)
+    here.page("/ours/late", ids[here])
+    here.grow()
+    await caught_up(pair, transfer_id, "pages")
+    there.page("/theirs/late", ids[there])
+    there.grow()
+    row = await commit(pair, transfer_id)
+    paths = {page["path"] for page in pair.destination.database["pages"].find()}
+    assert paths >= {"/theirs", "/theirs/late", "/ours", "/ours/late"}
+    assert faults(pair.destination.database) == []
+    assert row.facts["told"]["merge"]["collections"]["users"]["inserted"] == 1
 
 
 async def test_nothing_is_read_or_verified_again_while_nothing_is_written(

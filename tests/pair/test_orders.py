@@ -103,6 +103,19 @@ async def test_another_process_pauses_tunes_and_goes_on(pair: Pair, beside: Open
     assert [line for line in there if line.startswith("commit_step: ") and line.endswith("swap pages")] != []
 
 
+async def test_an_order_that_is_refused_is_marked_in_the_log(pair: Pair, beside: Open) -> None:
+    transfer_id = await begun(pair)
+    async with beside() as other:
+        with pytest.raises(StateConflict):
+            await pusher_of(other).commit(transfer_id)
+    told = await lines(pair.from_source, transfer_id)
+    rows = await pair.from_source.ledger.log(Role.PUSHER, transfer_id, levels=("warning",), limit=10)
+    assert [line for line in told if line.startswith("asked: commit, by ")] != []
+    [row] = [row for row in rows if row.event == "refused"]
+    assert row.message.startswith("commit was refused: ")
+    await pusher_of(pair.from_source).cancel(transfer_id)
+
+
 async def test_another_process_cancels(pair: Pair, beside: Open) -> None:
     transfer_id = await begun(pair)
     async with beside() as other:

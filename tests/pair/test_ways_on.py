@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import bson
@@ -19,7 +20,7 @@ from growi_transfer.protocol.errors import (
     StorageNotWritable,
     TransferError,
 )
-from growi_transfer.protocol.machine import State
+from growi_transfer.protocol.machine import Position, State
 from growi_transfer.protocol.wire import PutTransfer, Verify
 from growi_transfer.pusher.attachments import AttachmentSender, Look
 from growi_transfer.pusher.catalogue import Catalogue
@@ -397,6 +398,32 @@ async def test_two_documents_of_one_file_both_arrive(pair: Pair) -> None:
     assert row.position.state is State.COMPLETED, row.facts.get("error")
     assert pair.destination.files() == pair.source.files()
     assert pair.destination.database["attachments"].count_documents({}) == 2
+
+
+async def test_a_server_that_starts_goes_on_with_all_at_the_same_time(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(pair)
+    row = await pair.push(commit=False)
+    pusher = pusher_of(pair)
+    ledger = pair.from_source.ledger
+    ids = [f"{number:032x}" for number in range(120)]
+    for number in ids:
+        await ledger.create_transfer(replace(row, id=number, position=Position(State.COPYING)))
+    started: list[str] = []
+    all_here = asyncio.Event()
+
+    async def start(transfer_id: str, **_: Any) -> None:
+        started.append(transfer_id)
+        if len(started) == len(ids):
+            all_here.set()
+        await all_here.wait()  # as for the lease of a process that went silent
+
+    monkeypatch.setattr(pusher.runner, "start", start)
+    monkeypatch.setattr(pusher._keys, "key", lambda transfer_id: "key" if transfer_id in ids else None)
+    async with asyncio.timeout(30):
+        await pusher.go_on_with_all()
+    assert sorted(started) == ids
 
 
 async def test_a_server_commits_what_was_verified_and_to_be_committed_when_its_process_died(pair: Pair) -> None:

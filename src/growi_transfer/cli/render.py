@@ -177,7 +177,8 @@ def details(shape: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterable[str]
     documents, files, bytes_ = shape["documents"], shape["files"], shape["bytes"]
     yield f"transfer     {shape['id']}"
     yield f"role         {shape['role']}"
-    yield f"state        {shape['state'].replace('_', ' ')}"
+    interrupted = ", interrupted: nobody runs it" if shape.get("interrupted") else ""
+    yield f"state        {shape['state'].replace('_', ' ')}{interrupted}"
     yield f"documents    {of(documents['done'], documents['total'])}"
     yield f"attachments  {of(files['done'] + files['skipped'], files['total'])}"
     if files["failed"] or files["skipped"]:

@@ -217,9 +217,12 @@ class Session:
             # A key made here must be one that the running server takes, whatever flags that server was given.
             settings = settings.model_copy(update={"origin": server.origin})
 
-        async def opened(_: StopSignals) -> T:
+        async def opened(signals: StopSignals) -> T:
             async with self.open_services(settings, role=role) as services:
-                return await work(services)
+                done = await work(services)
+                # It is done, whatever comes now; closing takes a moment, and a second signal ends that too.
+                signals.ask = lambda: None
+            return done
 
         return run(opened)
 

@@ -20,7 +20,7 @@ from growi_transfer.ledger.base import LogRow, Role, TransferRow
 from growi_transfer.ledger.board import snapshot_of
 from growi_transfer.ledger.log import KEPT, levels_from, line_json
 from growi_transfer.ledger.retention import rollback_until
-from growi_transfer.protocol.machine import State
+from growi_transfer.protocol.machine import RUNNING, State
 from growi_transfer.protocol.progress import Snapshot
 from growi_transfer.protocol.shape import to_json
 
@@ -28,6 +28,8 @@ app = typer.Typer(
     no_args_is_help=True,
     help="See and steer this wiki's transfers, on either side.",
 )
+_NEEDS_A_PROCESS = (State.CREATED, State.CHECKED, *RUNNING, State.COMMITTING)
+"""States in which a process of the source is at work."""
 LOOK_SECONDS = 0.5
 """Between two looks at a transfer that another process runs; the ledger is not written more often."""
 _LATE_MICROSECONDS = 3_000_000
@@ -60,7 +62,7 @@ def list_transfers(context: typer.Context, json: Json = False) -> None:
         [
             row.id[:8],
             row.role.value,
-            shape["state"].replace("_", " "),
+            "interrupted" if shape["interrupted"] else shape["state"].replace("_", " "),
             of(shape["documents"]["done"], shape["documents"]["total"]),
             of(shape["files"]["done"] + shape["files"]["skipped"], shape["files"]["total"]),
             _day(row.created_at),
@@ -196,10 +198,11 @@ for _command in (*steer.COMMANDS, receipt):
 
 async def shape_of(services: Services, row: TransferRow, retention: timedelta) -> dict[str, Any]:
     """The public shape of a transfer, and when it was begun and until when it can be rolled back."""
-    moving = row.role is Role.RECEIVER or await services.orders.is_owned(row.role, row.id)
+    owned = row.role is Role.RECEIVER or await services.orders.is_owned(row.role, row.id)
     until = rollback_until(row, retention)
     return {
-        **to_json(snapshot_of(row, moving=moving)),
+        **to_json(snapshot_of(row, moving=owned)),
+        "interrupted": not owned and row.position.state in _NEEDS_A_PROCESS,
         "created_at": row.created_at.isoformat(),
         "rollback_until": until.isoformat() if until else None,
     }

@@ -28,12 +28,19 @@ expressions on. A query by `$type` would read the whole index for arrays."""
 
 async def database_free_bytes(database: Database) -> int | None:
     """Free space of the disk that the database is on; None where the server does not tell."""
+    return (await database_space(database))[0]
+
+
+async def database_space(database: Database) -> tuple[int | None, int | None]:
+    """Free space of the disk that the database is on, and what the database takes of it with its indexes; None where
+    the server does not tell."""
     try:
         stats = await database.command({"dbStats": 1})
     except DatabaseRefused:
-        return None
+        return None, None
     total, used = stats.get("fsTotalSize"), stats.get("fsUsedSize")
-    return None if not total or used is None else max(0, int(total) - int(used))
+    free = None if not total or used is None else max(0, int(total) - int(used))
+    return free, int(stats.get("storageSize", 0)) + int(stats.get("indexSize", 0))
 
 
 ATTACHMENT_FIELDS = {"page": 1, "fileName": 1, "filePath": 1, "attachmentType": 1, "fileSize": 1}

@@ -74,6 +74,8 @@ class TransferBlock(_GrowiShape):
     """Free space of the attachment storage."""
     database_free_bytes: Amount | None = None
     """Free space of the disk that the database is on."""
+    database_bytes: Amount | None = None
+    """What the wiki's documents and indexes take on that disk."""
     attachment_bytes: Amount | None = None
     """Sum of the sizes of the attachments that the destination has."""
     now: Annotated[float, Field(ge=0, le=1e12)] | None = None

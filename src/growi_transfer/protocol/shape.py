@@ -36,8 +36,8 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
         "state": snapshot.position.state.value,
         "mongo": mongo.value,
         "attachments": attachments.value,
-        "documents": {"done": snapshot.documents_done, "total": snapshot.documents_total},
-        "bytes": {"done": snapshot.bytes_done, "total": snapshot.bytes_total, "wire": snapshot.bytes_wire},
+        "documents": _amounts(snapshot.documents_done, snapshot.documents_total),
+        "bytes": {**_amounts(snapshot.bytes_done, snapshot.bytes_total), "wire": snapshot.bytes_wire},
         "files": {
             "done": snapshot.files_done,
             "total": snapshot.files_total,
@@ -99,6 +99,11 @@ def _activity(value: Mapping[str, Any] | None) -> Activity | None:
         Sending(one["kind"], one["item"], one["count"], one["bytes"], one["done"]) for one in value.get("sending", ())
     )
     return Activity(volumes, attachments, dict(value["retries"]), sending)
+
+
+def _amounts(done: int, total: int) -> dict[str, int]:
+    """A wiki in use has more in the end than was counted at the beginning."""
+    return {"done": done, "total": max(done, total)}
 
 
 def from_json(value: Mapping[str, Any], position: Position | None = None) -> Snapshot:

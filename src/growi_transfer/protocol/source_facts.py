@@ -73,6 +73,8 @@ class SourceFacts:
     """The files that move."""
     free_bytes: int | None = None
     """On the disk of the source's database."""
+    merges: bool = False
+    """The documents are to be merged into those of the destination."""
     clock_difference: float = 0.0
     """Seconds by which the destination's clock is ahead (negative: behind), beyond what the asking took."""
     refused_bytes: int | None = None

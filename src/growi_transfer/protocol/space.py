@@ -33,12 +33,13 @@ def needs(source: SourceFacts, block: TransferBlock, *, in_database: bool) -> li
 
     Staging stands beside the data of today: all documents as they are, and their indexes. The least is what they take
     at the source, compressed. Attachments that the destination has already may be these very files: they are taken off
-    the least. `in_database`: the destination keeps its attachments in GridFS.
+    the least. A merge puts copies of the destination's own collections beside all that, but only of those that are in
+    both wikis, so the least is without them. `in_database`: the destination keeps its attachments in GridFS.
     """
     documents = Need(
         "database",
         source.document_disk_bytes + source.index_bytes,
-        source.document_bytes + source.index_bytes,
+        source.document_bytes + source.index_bytes + ((block.database_bytes or 0) if source.merges else 0),
         block.database_free_bytes or 0,
     )
     files = Need(

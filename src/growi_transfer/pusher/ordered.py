@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from growi_transfer.ledger.base import Role
 from growi_transfer.ledger.board import ProgressBoard
-from growi_transfer.protocol.errors import TransferOwned
+from growi_transfer.protocol.errors import TransferError, TransferOwned, code_of
 from growi_transfer.protocol.progress import Noted
 
 _ATTEMPTS = 3
@@ -65,6 +65,11 @@ def ordered(step: _Step[S, P]) -> _Step[S, P]:
                 # Another process took it over just now: it is the one to tell.
                 if attempt == _ATTEMPTS:
                     raise
+            except TransferError as error:
+                refused = f"{_WORDS.get(verb, verb)} was refused: {error.message}"
+                told = Noted("refused", refused[:2000], {"verb": verb, "code": code_of(error)}, "warning")
+                steered.board.apply(Role.PUSHER, transfer_id, told)
+                raise
         raise AssertionError("unreachable")
 
     return by_owner

@@ -101,6 +101,7 @@ class Preflight:
             free_bytes=await database_free_bytes(self._database),
             clock_difference=beyond(destination.transfer.now if destination.transfer else None, asked, answered),
             refused_bytes=line.refused_bytes,
+            merges=options.merge is not None,
             **_sizes(moving),
             **_about(found),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from growi_transfer.protocol.errors import (
     code_of,
 )
 from growi_transfer.protocol.findings import accepted_warnings
-from growi_transfer.protocol.machine import FINISHED, Position, State
+from growi_transfer.protocol.machine import FINISHED, RUNNING, Position, State
 from growi_transfer.protocol.progress import Noted, Notice, Planned, WarningRaised
 from growi_transfer.protocol.transfer_key import parse_key
 from growi_transfer.pusher.catalogue import partition
@@ -48,6 +49,9 @@ from growi_transfer.storage.base import Storage
 _log = structlog.get_logger(__name__)
 
 
+_ROWS = 10_000
+"""Transfers that are looked at when a server starts; nobody has so many."""
+_UNDER_WAY = (State.CREATED, State.CHECKED, *RUNNING, State.COMMITTING)
 PATIENCE = timedelta(seconds=40)
 """How long a server that starts waits for the lease of one that went silent: longer than a lease lasts."""
 
@@ -225,24 +229,24 @@ class Pusher(Steering):
         return await self._growi_exporter.run(path, wanted=Wanted(watch, exclude_collections, only), digest=digest)
 
     async def go_on_with_all(self) -> None:
-        """At the start of a server: go on with every transfer that was interrupted while it ran."""
-        for row in await self._ledger.list_transfers(Role.PUSHER):
-            interrupted = row.position.state in (
-                State.CREATED,
-                State.CHECKED,
-                State.COPYING,
-                State.RECONCILING,
-                State.INDEXING,
-                State.VERIFYING,
-                State.COMMITTING,
-            ) or (row.position.state is State.READY and (options_of(row).follow or options_of(row).commit))
-            if interrupted and self._keys.key(row.id) is not None:
-                try:
-                    refuse_other_source(row.setup, await self._source())
-                    await self.runner.start(row.id, patience=PATIENCE)
-                except TransferError as error:
-                    _log.warning("transfer_not_resumed", transfer=row.id, code=code_of(error))
-                    told = Noted("not_resumed", f"Not gone on with: {error.message}", {"code": code_of(error)}, "error")
-                    self.board.apply(Role.PUSHER, row.id, told)
-                else:
-                    _log.info("transfer_resumed", transfer=row.id)
+        """At the start of a server: go on with every transfer that was interrupted while it ran. At the same time: each
+        may have to wait for a lease."""
+        rows = await self._ledger.list_transfers(Role.PUSHER, _ROWS)
+        await asyncio.gather(*(self._go_on_after_start(row) for row in rows if self._is_interrupted(row)))
+
+    def _is_interrupted(self, row: TransferRow) -> bool:
+        interrupted = row.position.state in _UNDER_WAY or (
+            row.position.state is State.READY and (options_of(row).follow or options_of(row).commit)
+        )
+        return interrupted and self._keys.key(row.id) is not None
+
+    async def _go_on_after_start(self, row: TransferRow) -> None:
+        try:
+            refuse_other_source(row.setup, await self._source())
+            await self.runner.start(row.id, patience=PATIENCE)
+        except TransferError as error:
+            _log.warning("transfer_not_resumed", transfer=row.id, code=code_of(error))
+            told = Noted("not_resumed", f"Not gone on with: {error.message}", {"code": code_of(error)}, "error")
+            self.board.apply(Role.PUSHER, row.id, told)
+        else:
+            _log.info("transfer_resumed", transfer=row.id)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from growi_transfer.mongo.client import Database
-from growi_transfer.mongo.inspection import database_free_bytes
+from growi_transfer.mongo.inspection import database_space
 from growi_transfer.mongo.wiki import (
     attachment_totals,
     count_loginable_admins,
@@ -53,6 +53,7 @@ class InstanceInfo:
         """Ask the database and the storage. Raises the database's errors; a storage that fails is `writable: false`."""
         config = merge(self._environment, await read_configs(self._database))
         counts = await count_wiki(self._database)
+        free, taken = await database_space(self._database)
         return GrowiInfo(
             user_upper_limit=config.user_upper_limit,
             file_upload_disabled=config.file_upload_disabled,
@@ -80,7 +81,8 @@ class InstanceInfo:
                 feature_compatibility_version=await feature_compatibility(self._database),
                 migrations=await read_migrations(self._database),
                 free_bytes=await self._free_bytes(),
-                database_free_bytes=await database_free_bytes(self._database),
+                database_free_bytes=free,
+                database_bytes=taken,
                 attachment_bytes=(await attachment_totals(self._database))[1],
                 now=self._clock().timestamp(),
             ),

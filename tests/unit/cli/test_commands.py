@@ -103,7 +103,13 @@ def test_list_shows_what_the_ledger_has(wiki: Wiki, capsys: pytest.CaptureFixtur
     asyncio.run(wiki.row(Role.PUSHER, TRANSFER, State.VERIFYING, progress=to_json(snapshot)))
     asyncio.run(wiki.row(Role.RECEIVER, OTHER, State.COMPLETED, committed_at="2026-11-20T09:30:00+00:00"))
     assert wiki.run("transfers", "list") == 0
+    assert "  interrupted  1,234 of 5,678" in out(capsys), "no process has it"
+    assert wiki.run("transfers", "show", TRANSFER) == 0
+    assert "state        verifying, interrupted: nobody runs it" in out(capsys)
+    wiki.orders.owned.add(TRANSFER)
+    assert wiki.run("transfers", "list") == 0
     shown = out(capsys)
+    wiki.orders.owned.clear()
     assert "1,234 of 5,678" in shown
     assert "verifying" in shown
     [completed] = [line for line in shown.splitlines() if "completed" in line]

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -350,6 +352,26 @@ def test_a_failure_is_told_to_a_person(wiki: Wiki, capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "error: The disk is full. (storage_full)" in shown.err
+
+
+def test_a_signal_after_the_end_changes_nothing(
+    wiki: Wiki, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wiki.pushes(State.COMPLETED)
+    original = wiki.open_services
+
+    @asynccontextmanager
+    async def open_services(*arguments: Any, **options: Any) -> AsyncIterator[Any]:
+        async with original(*arguments, **options) as services:
+            yield services
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(3):
+                await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(wiki, "open_services", open_services)
+    assert wiki.run("push", "--json", GROWI_TRANSFER_KEY=KEY) == 0
+    assert lines(capsys)[-1]["ok"]
+    assert wiki.closed == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -341,6 +341,17 @@ def test_one_disk_has_to_hold_both() -> None:
     assert codes(HEAVY, with_space(FAR, FAR, kind="gridfs")) == []
 
 
+def test_a_merge_copies_what_the_destination_has() -> None:
+    there = with_space(FAR, 3850)
+    assert there.transfer is not None
+    filled = there.model_copy(update={"transfer": there.transfer.model_copy(update={"database_bytes": 5000})})
+    assert codes(HEAVY, filled) == [], "what is replaced is renamed, not copied"
+    merging = replace(HEAVY, merges=True)
+    [finding] = judge(merging, filled).warnings
+    assert (finding.code, finding.details["required"]) == ("destination_space_low", 8500)
+    assert codes(merging, there) == [], "an older destination does not tell"
+
+
 def test_the_sources_own_disk() -> None:
     assert codes(replace(SOURCE, free_bytes=(256 << 20) - 1), DESTINATION) == ["source_space_low"]
     assert codes(replace(SOURCE, free_bytes=256 << 20), DESTINATION) == []

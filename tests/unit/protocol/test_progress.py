@@ -81,7 +81,18 @@ def test_whatever_happens_the_shape_is_json_and_comes_back(events: list[Progress
     assert to_json(from_json(shape)) == shape
     back = from_json(shape, snapshot.position)
     rates = RateMeasured(back.bytes_per_second, back.files_per_second, back.documents_per_second)
-    assert back == apply(snapshot, rates)
+    grown = {
+        "documents_total": max(snapshot.documents_done, snapshot.documents_total),
+        "bytes_total": max(snapshot.bytes_done, snapshot.bytes_total),
+    }
+    assert back == replace(apply(snapshot, rates), **grown)
+
+
+def test_what_was_written_since_the_beginning_is_counted_too() -> None:
+    grown = to_json(after(Planned(documents=2548, bytes=100), DocumentsStored(2549, 101, 50)))
+    assert grown["documents"] == {"done": 2549, "total": 2549}
+    assert grown["bytes"] == {"done": 101, "total": 101, "wire": 50}
+    assert to_json(after(Planned(documents=3), DocumentsStored(1, 1, 1)))["documents"] == {"done": 1, "total": 3}
 
 
 @given(st.lists(EVENTS, max_size=30))
