@@ -24,7 +24,7 @@ from growi_transfer.storage.base import READ_CHUNK, FileMeta, SmallFile, StoredF
 from growi_transfer.storage.digest import digest_of
 from growi_transfer.storage.object_store import reading
 from growi_transfer.storage.object_store.bucket import Bucket
-from growi_transfer.storage.object_store.s3_requests import S3Requests, values
+from growi_transfer.storage.object_store.s3_requests import S3Refusal, S3Requests, values
 from growi_transfer.storage.object_store.storage import ObjectStorage
 from growi_transfer.storage.places import Place, place_of
 
@@ -333,3 +333,44 @@ async def test_a_wrong_key_and_a_missing_container_of_azure(azure_server: Object
     check(await everything(ObjectStorage(place)), "There is no container nowhere at http://", without="delete")
     wrong: Place = replace(place, bucket=BUCKETS["azure"], account_key="d3Jvbmc=")
     check(await everything(ObjectStorage(wrong)), "GROWI_TRANSFER_AZURE_ACCOUNT_KEY")
+
+
+# --- digests from one request to the next ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [5, PART, PART + 5])
+async def test_the_digest_goes_on_in_the_next_handle(s3: Bench, cut: int) -> None:
+    data = content(2 * PART + 17)
+    for start, end in ((0, cut), (cut, len(data)), (len(data), len(data))):
+        upload = await s3.storage.partial("attachment/a", "id")
+        assert upload.offset == start
+        await upload.write(data[start:end])
+        await upload.sync()
+        await upload.close()
+    upload = await s3.storage.partial("attachment/a", "id")
+    assert await upload.sha256() == sha256(data).digest()
+    await upload.finish()
+    await upload.close()
+    assert await get(s3.storage, "attachment/a") == data
+
+
+async def test_the_digest_is_not_believed_when_the_store_has_less(s3: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = content(PART)
+    upload = await s3.storage.partial("attachment/a", "id")
+    await upload.write(data[:100])
+    await upload.sync()
+    await upload.write(data[100:])  # all of the part, which never arrives
+    monkeypatch.setattr(S3Requests, "send", refuse)
+    await upload.close()
+    monkeypatch.undo()
+    upload = await s3.storage.partial("attachment/a", "id")
+    assert upload.offset == 100
+    await upload.write(data[100:200])
+    await upload.sync()
+    assert await upload.sha256() is None
+    await upload.abort()
+    await upload.close()
+
+
+async def refuse(*_: object, **__: object) -> None:
+    raise S3Refusal(403, "<Code>AccessDenied</Code>")

@@ -17,6 +17,7 @@ from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.object_store.clients import Client, open_client
 from growi_transfer.storage.object_store.faults import fault_of, told
 from growi_transfer.storage.object_store.headers import attributes
+from growi_transfer.storage.object_store.running_digests import RunningDigests
 from growi_transfer.storage.object_store.s3_requests import S3Requests
 from growi_transfer.storage.paths import OWN_PREFIX
 from growi_transfer.storage.places import Place
@@ -60,6 +61,7 @@ class Bucket:
         self.s3 = S3Requests(place) if place.kind == "aws" and place.access_key_id else None
         self.retry = StorageRetry(fault_of)
         self.parts = asyncio.Semaphore(PARTS)
+        self.digests = RunningDigests()
         self._requests = asyncio.Semaphore(REQUESTS)
         self._is_there = False
 

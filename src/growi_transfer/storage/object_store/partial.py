@@ -10,6 +10,7 @@ from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.object_store.bucket import Bucket
 from growi_transfer.storage.object_store.part_objects import PartObjects
 from growi_transfer.storage.object_store.parts import Part, PartStore, length_of_part
+from growi_transfer.storage.object_store.running_digests import Digest
 from growi_transfer.storage.object_store.s3_parts import S3Parts
 from growi_transfer.storage.paths import check_upload_id
 from growi_transfer.storage.turns import Turns
@@ -24,7 +25,7 @@ class ObjectPartialUpload:
 
     def __init__(self, bucket: Bucket, path: str, upload_id: str, meta: FileMeta | None) -> None:
         """Call `open` next."""
-        check_upload_id(upload_id)
+        self._id = check_upload_id(upload_id)
         self._bucket = bucket
         self._path = path
         self._store: PartStore = (
@@ -37,8 +38,9 @@ class ObjectPartialUpload:
         self._stored_tail = 0
         """How much of it is durable."""
         self._sending: set[asyncio.Task[None]] = set()
-        self._hasher = sha256()
+        self._hasher: Digest = sha256()
         self._hashed = 0
+        self._is_over = False
         self._read_back: tuple[int, bytes] | None = None
         """A digest that was read back, and of how many bytes."""
         self._turns = Turns()
@@ -56,6 +58,9 @@ class ObjectPartialUpload:
         self._parts = beginning.parts
         self._tail = bytearray(beginning.tail)
         self._stored_tail = len(beginning.tail)
+        known = self._bucket.digests.take(self._id, self.offset)
+        if known is not None:
+            self._hasher, self._hashed = known, self.offset
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         await self._turns.take(lambda: self._write(memoryview(data).cast("B")))
@@ -75,12 +80,18 @@ class ObjectPartialUpload:
 
     async def close(self) -> None:
         self._turns.end(StorageUnavailable("The upload was closed."))
-        await asyncio.gather(*self._sending, return_exceptions=True)
+        sent = await asyncio.gather(*self._sending, return_exceptions=True)
+        whole = len(self._tail) == self._stored_tail and not any(isinstance(one, BaseException) for one in sent)
+        if whole and self._hashed == self.offset and not self._is_over:
+            self._is_over = True
+            self._bucket.digests.keep(self._id, self._hashed, self._hasher)
 
     async def _write(self, data: memoryview) -> None:
         if self._hashed == self.offset:
+            # Until it is done nobody knows how much is in it.
+            hashed, self._hashed = self._hashed + len(data), -1
             await asyncio.to_thread(self._hasher.update, data)
-            self._hashed += len(data)
+            self._hashed = hashed
         position = 0
         while position < len(data):
             number = len(self._parts) + 1
@@ -134,10 +145,12 @@ class ObjectPartialUpload:
         digest = await self._digest()
         await self._store.compose(self._path, self._parts, bytes(self._tail), digest)
         await self._store.remove()
+        self._is_over = True
         self._turns.end(StorageUnavailable("The upload was finished."))
 
     async def _abort(self) -> None:
         await asyncio.gather(*self._sending, return_exceptions=True)
         self._sending.clear()
         await self._store.remove()
+        self._is_over = True
         self._turns.end(StorageUnavailable("The upload was aborted."))
