@@ -149,3 +149,17 @@ def test_the_plan_of_a_complete_transfer_is_timed(tmp_path: Path) -> None:
     assert 0 < plan["plan_seconds"] <= plan["seconds"]
     assert plan["peak_rss_mib"].keys() == {"pusher", "receiver"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_watchers_cost_is_timed(tmp_path: Path) -> None:
+    sizes = ["--watchers", "8", "--documents", "200", "--body-size", "500"]
+    code, lines, err = finish(start("bench", *sizes, "--json", "--work-dir", str(tmp_path)))
+    assert code == 0, err
+    result = json.loads(lines[-1])["watchers"]
+    assert (result["sockets"], result["streams"]) == (8, 2)
+    # Each is told at least how it begins and how it ends.
+    assert result["told"]["socket_io"] >= 16
+    assert result["told"]["events"] >= 4
+    assert result["ratio"] > 0
+    assert result["alone"]["seconds"] > 0
+    assert list(tmp_path.iterdir()) == []

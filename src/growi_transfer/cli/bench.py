@@ -12,6 +12,7 @@ from growi_transfer.cli.scratch import until_stopped, work_folder
 from growi_transfer.cli.session import session_of
 from growi_transfer.demo.bench import Bench, BenchSize
 from growi_transfer.demo.plan_bench import PlanBench
+from growi_transfer.demo.watch_bench import WatchBench
 
 _SIZE = BenchSize()
 
@@ -59,6 +60,16 @@ def bench(
             show_default=False,
         ),
     ] = None,
+    watchers: Annotated[
+        int | None,
+        typer.Option(
+            "--watchers",
+            metavar="N",
+            min=1,
+            help="Instead: time a transfer that N browsers watch over Socket.IO and N/4 over events, beside one alone.",
+            show_default=False,
+        ),
+    ] = None,
     work_dir: Annotated[
         Path | None,
         typer.Option("--work-dir", metavar="FOLDER", help="Where to work.", show_default="a temporary folder"),
@@ -79,6 +90,7 @@ def bench(
       growi-transfer bench --only revisions --documents 200000
       growi-transfer bench --documents 5000 --files 200 --large-file-size 50000000
       growi-transfer bench --plan-rows 1000000
+      growi-transfer bench --watchers 200 --repeat 3
     """
     output = session_of(context).output
     output.json = json
@@ -88,6 +100,8 @@ def bench(
     with until_stopped(), work_folder("bench", work_dir, output.note) as folder:
         if plan_rows is not None:
             result = {"plan": PlanBench(folder, plan_rows, say).run()}
+        elif watchers is not None:
+            result = {"watchers": WatchBench(folder, watchers, documents, body_size, repeat, say).run()}
         else:
             result = Bench(folder, size, say).run(wanted)
     output.last(result)

@@ -128,6 +128,8 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=GRACE_SECONDS,
                 limit_concurrency=CONNECTIONS,
                 ws_max_size=1 << 20,
+                # Each connection would deflate the same text anew, with a window of its own.
+                ws_per_message_deflate=False,
                 h11_max_incomplete_event_size=64 << 10,
             )
         )

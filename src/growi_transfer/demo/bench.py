@@ -136,11 +136,11 @@ class Bench:
     # --- measurements ------------------------------------------------------------------------------------------------
 
     def _transfer(self, pair: Pair, what: str, *, deflate: bool) -> Pushed:
-        _clear(pair)
+        clear(pair)
         make_destination(pair.destination.mongod.uri, pair.destination.uploads, password_seed=PASSWORD_SEED)
         former = remember(pair.destination.side)
         pair.start_servers()
-        _settle(pair)
+        settle(pair)
         try:
             pushed = push(pair, lambda _: None, deflate=deflate)
         finally:
@@ -153,8 +153,8 @@ class Bench:
         return pushed
 
     def _dump(self, pair: Pair, *, gzip: bool) -> float:
-        _clear(pair)
-        _settle(pair)
+        clear(pair)
+        settle(pair)
         seconds = peers.dump_and_restore(pair.source.mongod.uri, pair.destination.mongod.uri, gzip=gzip)
         wanted = _count(pair.source.mongod.uri, DATABASE)
         arrived = _count(pair.destination.mongod.uri, peers.PEER_DATABASE)
@@ -165,8 +165,8 @@ class Bench:
 
     def _copy(self, pair: Pair, program: str, files: int) -> tuple[float, float]:
         target = self._folder / "copied"
-        _clear(pair)
-        _settle(pair)
+        clear(pair)
+        settle(pair)
         seconds, durable = peers.copy_files(program, pair.source.uploads, target)
         arrived = sum(path.is_file() for path in target.rglob("*"))
         _put_aside(target)
@@ -204,7 +204,7 @@ def _seconds_of(pushed: Pushed) -> dict[str, float]:
     }
 
 
-def _clear(pair: Pair) -> None:
+def clear(pair: Pair) -> None:
     """Make the destination empty, and the source forget earlier transfers."""
     with MongoClient[dict[str, Any]](pair.destination.mongod.uri) as client:
         client.drop_database(DATABASE)
@@ -229,7 +229,7 @@ def _put_aside(folder: Path) -> None:
     folder.rename(folder.with_name(f"{folder.name}-{time.monotonic_ns()}"))
 
 
-def _settle(pair: Pair) -> None:
+def settle(pair: Pair) -> None:
     """Let earlier work end: a checkpoint of both databases, and everything on the disk."""
     for instance in (pair.source, pair.destination):
         with MongoClient[dict[str, Any]](instance.mongod.uri) as client:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any, NoReturn
+from weakref import WeakSet
 
 import orjson
 import structlog
@@ -24,6 +25,8 @@ from growi_transfer.web.watcher_shape import watcher_shape
 
 PACE_SECONDS = 0.25
 """The least time between two changes of a transfer that are told."""
+TOLD_A_SECOND = 500
+"""The most that all watchers together are told: many of them are told less often (one costs some 60 µs)."""
 _AGAIN_SECONDS = 0.5
 _log = structlog.get_logger("growi_transfer.web")
 
@@ -66,6 +69,7 @@ class Feed:
     def __init__(self, board: Board, *, pace: float = PACE_SECONDS) -> None:
         self._board = board
         self._pace = pace
+        self._watchers: WeakSet[Watching] = WeakSet()
         self._told: dict[Key, Told] = {}  # in the order of their last change
         self.version = 0
         self.changed = asyncio.Event()
@@ -85,21 +89,24 @@ class Feed:
         while True:
             try:
                 async for snapshot in self._board.watch(pace=self._pace):
-                    self._tell(snapshot)
+                    if self._tell(snapshot):
+                        await asyncio.sleep(max(0.0, len(self._watchers) / TOLD_A_SECOND - self._pace))
             except Exception:  # noqa: BLE001 - whatever it was, the next watcher must not wait for ever
                 _log.exception("the live broadcast stopped and begins again")
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    def _tell(self, snapshot: Snapshot) -> None:
+    def _tell(self, snapshot: Snapshot) -> bool:
+        """Whether there was anything to tell."""
         key = (Role(snapshot.role), snapshot.id)
         held = self._told.get(key)
         if held is not None and held.snapshot == snapshot:
-            return
+            return False
         self.version += 1
         self._told.pop(key, None)  # to the end
         self._told[key] = Told(snapshot, self.version)
         self.changed.set()
         self.changed = asyncio.Event()
+        return True
 
     def newest(self) -> Iterator[tuple[Key, Told]]:
         """The present states, those that were told last first."""
@@ -109,8 +116,10 @@ class Feed:
         self, role: Role | None = None, transfer_id: str | None = None, *, ends: bool = False, over: bool = False
     ) -> Watching:
         """One watcher of the transfers asked for. With `ends` it is over when the one transfer asked for by id is in a
-        finished state; `over`: it is from the beginning."""
-        return Watching(self, role, transfer_id, ends=ends, over=over)
+        finished state; `over`: it is from the beginning. It counts as a watcher as long as it is kept."""
+        watching = Watching(self, role, transfer_id, ends=ends, over=over)
+        self._watchers.add(watching)
+        return watching
 
 
 class Watching:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
+import engineio
 import socketio
 import structlog
+from socketio import packet
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -30,7 +32,7 @@ from growi_transfer.protocol.job_shapes import JobView
 from growi_transfer.protocol.machine import FINISHED, State
 from growi_transfer.protocol.progress import Failure, Snapshot
 from growi_transfer.web.auth import COOKIE, Guard, is_same_origin
-from growi_transfer.web.feed import Feed, Told
+from growi_transfer.web.feed import Feed, Told, Watching
 from growi_transfer.web.services import JobsService, Services
 from growi_transfer.web.watch_links import WatchLink, WatchLinks
 
@@ -75,12 +77,15 @@ class Live:
             cors_allowed_origins=_is_ours,
         )
         self._server.on("connect", self._connect, namespace=NAMESPACE)
+        self._server.on("disconnect", self._disconnect, namespace=NAMESPACE)
         self._app = socketio.ASGIApp(self._server, socketio_path=PATH)
         self._running: _Running | None = None
         self._closing = False
         self._told: dict[tuple[str, str], set[Failure]] = {}
         self._states: dict[tuple[str, str], State] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._watching: dict[str, Watching] = {}
+        """Of each that is connected, by the id of its session."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._closing:
@@ -134,6 +139,9 @@ class Live:
         if link is not None:
             self._start(self._end(sid, running.links, link))
 
+    async def _disconnect(self, sid: str, _: object = None) -> None:
+        self._watching.pop(sid, None)
+
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -148,6 +156,7 @@ class Live:
         await self._server.enter_room(sid, _ADMINS if link is None else _room(link.role, link.transfer_id), NAMESPACE)
         feed = running.feed
         watching = feed.watching() if link is None else feed.watching(link.role, link.transfer_id)
+        self._watching[sid] = watching
         for told in watching.take():
             if link is not None:
                 await self._server.emit(PROGRESS, _progress(told.watcher_shape), to=sid, namespace=NAMESPACE)
@@ -208,8 +217,15 @@ class Live:
 
     async def _emit(self, event: str, data: Callable[[], dict[str, Any]], room: str) -> None:
         """Encoded once for all in the room, and not at all for an empty one."""
-        if next(iter(self._server.manager.get_participants(NAMESPACE, room)), None) is not None:
-            await self._server.emit(event, data(), to=room, namespace=NAMESPACE)
+        connections = [connection for _, connection in self._server.manager.get_participants(NAMESPACE, room)]
+        if not connections:
+            return
+        message = self._server.packet_class(packet.EVENT, namespace=NAMESPACE, data=[event, data()]).encode()
+        line = engineio.packet.Packet(engineio.packet.MESSAGE, message)
+        # The library's `emit` makes a task for each connection; this only puts one more into its queue.
+        for connection in connections:
+            with suppress(engineio.exceptions.SocketIsClosedError):
+                await self._server.eio.send_packet(connection, line)
 
 
 async def _admit(running: _Running, environ: Mapping[str, Any], auth: object) -> WatchLink | None:
