@@ -199,7 +199,7 @@ class GrowiPush:
                 )
         self._seconds["attachments"] = time.monotonic() - started
         if failed:
-            raise AttachmentsIncomplete(f"{failed} attachments could not be transferred.", files=failed)
+            raise AttachmentsIncomplete(f"Attachments that could not be transferred: {failed}.", files=failed)
 
     async def _listing(self) -> Listing:
         body = await self._retry(self._peer.files)

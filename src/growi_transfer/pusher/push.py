@@ -181,7 +181,7 @@ class Push:
         await self._lag.tell(settled.documents, settled.bytes, following=self._options.follow)
         unsettled = await self._sender.unsettled() if self._setup.with_attachments else 0
         if unsettled:
-            raise AttachmentsIncomplete(f"{unsettled} attachments could not be transferred.", files=unsettled)
+            raise AttachmentsIncomplete(f"Attachments that could not be transferred: {unsettled}.", files=unsettled)
 
     # a source in use
 

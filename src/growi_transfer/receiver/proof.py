@@ -114,6 +114,8 @@ class Prover:
             await self._staging.forget(transfer_id)
             await self._transfers.note(transfer_id, {"verify": outcome, "deep_reading": None})
             await self._receipts.make(transfer_id, "ready")
+            # Parts of large files that came before a restart were counted by the process that ended.
+            await self._transfers.recount(transfer_id)
             await self._transfers.step(transfer_id, Event.VERIFIED)
             return
         row = await self._transfers.get(transfer_id)

@@ -115,7 +115,7 @@ async def test_a_person_logs_in_and_watches(tmp_path: Path) -> None:
         )
         await page.until("document.querySelector('[data-verb=retry]')")
         await page.until("document.querySelector('.badge[data-state=failed]')")
-        assert await buttons(page) == ["Resume", "Retry failed", "Cancel transfer"]
+        assert await buttons(page) == ["Retry failed", "Cancel transfer"]
         await page.run("document.querySelector('[data-verb=retry]').click()")
         await page.until("document.querySelector('#now .problem[role=alert]').textContent == 'It is too late.'")
         assert await page.run("document.querySelectorAll('#now .actions button:disabled').length") == 0

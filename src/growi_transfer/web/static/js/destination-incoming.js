@@ -1,15 +1,14 @@
 // Transfers into this wiki: what each is doing, what that means for the wiki, and what can be done.
 
 import { get } from "./api.js";
-import { fillActions } from "./destination-actions.js";
 import { fill, h, setText } from "./dom.js";
 import { bytes, count, date, decimal, duration, percent, t } from "./i18n.js";
 import { watch } from "./live.js";
 import { showError } from "./shell.js";
+import { fillActions } from "./transfer-actions.js";
+import { RUNNING, toneOf } from "./transfer-words.js";
 
 const PAGE = 10;
-const RUNNING = ["copying", "reconciling", "indexing", "verifying"];
-const TONE = { completed: "good", ready: "good", failed: "bad", paused: "warn", cancelled: "", rolled_back: "warn" };
 const MOVED = ["documents", "files"];
 
 /**
@@ -141,7 +140,7 @@ class Card {
       kept: transfer.rollback_until ? date(transfer.rollback_until) : "",
     };
     for (const [name, text] of Object.entries(texts)) setText(places[name], text);
-    places.state.className = `badge ${TONE[state] ?? "busy"}`;
+    places.state.className = `badge ${toneOf(state)}`;
     places.state.dataset.state = state;
     places.todo.hidden = !transfer.actions?.includes("release-maintenance");
     places.bar.max = Math.max(1, total);

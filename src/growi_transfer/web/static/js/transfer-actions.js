@@ -29,8 +29,10 @@ const WANTS_KEY = ["key_not_kept", "invalid_transfer_key"];
  * after a step.
  */
 export function fillActions(place, said, transfer, changed) {
-  const fitting = ACTIONS.filter((action) => transfer.actions?.includes(action.verb));
-  const names = fitting.map((action) => action.verb).join(" ");
+  const can = transfer.actions ?? [];
+  // To try again what failed is to go on: one button for both.
+  const fitting = ACTIONS.filter(({ verb }) => can.includes(verb) && !(verb === "resume" && transfer.state === "failed" && can.includes("retry")));
+  const names = [transfer.state, ...fitting.map(({ verb }) => verb)].join(" ");
   if (place.dataset.verbs === names) return;
   place.dataset.verbs = names;
   const focused = place.contains(document.activeElement);
@@ -61,14 +63,15 @@ function button(action, place, said, transfer, changed) {
       for (const one of all) one.disabled = false;
     }
   };
-  return h("button", { type: "button", class: `button ${action.look ?? (action.grave ? "grave" : "")}`, dataset: { verb: action.verb }, on: { click: press } }, t(`transfer.action.${action.name}`));
+  const look = action.look ?? (action.grave ? "grave" : action.verb === "retry" && transfer.state === "failed" ? "primary" : "");
+  return h("button", { type: "button", class: `button ${look}`, dataset: { verb: action.verb }, on: { click: press } }, t(`transfer.action.${nameOf(action, transfer)}`));
 }
 
 async function order({ verb }, { id }) {
   try {
     await send("POST", `/transfers/${id}/${verb}`);
   } catch (error) {
-    const transferKey = verb === "resume" && WANTS_KEY.includes(error.code) ? await newKey() : null;
+    const transferKey = (verb === "resume" || verb === "retry") && WANTS_KEY.includes(error.code) ? await newKey() : null;
     if (!transferKey) throw error;
     await send("POST", `/transfers/${id}/resume`, { transferKey });
   }
@@ -83,8 +86,15 @@ async function newKey() {
   return (given && input.value.trim()) || null;
 }
 
-function confirmed({ name, grave }, { role, lag }) {
+/** What is kept at a destination is something else after a rollback. */
+function nameOf({ name }, { role, state }) {
+  return name === "purge" && role === "receiver" && state === "rolled_back" ? "purge_rolled_back" : name;
+}
+
+function confirmed(action, transfer) {
+  const { role, lag } = transfer;
+  const name = nameOf(action, transfer);
   const own = name === "commit" && lag?.following ? "transfer.ask.commit_following" : `transfer.ask.${name}.${role}`;
   const label = t(`transfer.action.${name}`);
-  return confirmDialog(t(hasText(own) ? own : `transfer.ask.${name}`), { title: label, confirm: label, cancel: t("common.do_nothing"), grave });
+  return confirmDialog(t(hasText(own) ? own : `transfer.ask.${name}`), { title: label, confirm: label, cancel: t("common.do_nothing"), grave: action.grave });
 }
