@@ -131,6 +131,17 @@ async def test_files_that_lie_where_an_older_growi_put_them(pair: Pair) -> None:
     assert pair.destination.files() == {WHERE[name]["local"]: CONTENT[name] for name in DOCUMENTS}
 
 
+async def test_an_archive_keeps_what_says_where_files_go(pair: Pair, tmp_path: Path) -> None:
+    await fill(pair, "local", {name: WHERE[name]["aws"] for name in DOCUMENTS})
+    assert pair.from_source.pusher is not None
+    assert pair.to_destination.receiver is not None
+    exported = await pair.from_source.pusher.export_archive(tmp_path / "wiki.zip")
+    assert (exported["attachments"], exported["attachments_missing"]) == (len(DOCUMENTS), 0)
+    imported = await pair.to_destination.receiver.import_archive(tmp_path / "wiki.zip")
+    assert imported["transfer"]["state"] == "completed"
+    assert pair.destination.files() == {WHERE[name]["local"]: CONTENT[name] for name in DOCUMENTS}
+
+
 async def test_a_size_that_is_not_the_files_own_is_told_and_moves_as_it_is(pair: Pair) -> None:
     document = pair.source.add_attachment(b"four")
     pair.source.database["attachments"].update_one({"_id": document["_id"]}, {"$set": {"fileSize": 4000}})

@@ -137,6 +137,8 @@ def test_a_check_says_what_is_wrong(
     errors = [step["error"] for step in told.get("steps", []) if step["error"]] or [told["error"]]
     assert [error["code"] for error in errors] == [word]
     assert shop.run("check", **environ) == code
+    for command in ("list", "du", "orphans") if code == 1 else ():
+        assert shop.run(command, **environ) != 0, "no storage is not an empty one"
     assert f"({word})" in capsys.readouterr().err
 
 

@@ -212,6 +212,8 @@ def orphans(
     if not json:
         _sum_up(output, outcome)
     deleted = None
+    if delete and not outcome.deletable.files and not json:
+        output.note("Nothing is proved to be nobody's; nothing is deleted.")
     if delete and outcome.deletable.files:
         what = f"{count(outcome.deletable.files)} files of {size(outcome.deletable.bytes)}"
         if not yes:

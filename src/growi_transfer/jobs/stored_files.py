@@ -18,7 +18,7 @@ from typing import Any
 from growi_transfer.ledger.base import Ledger, Role
 from growi_transfer.mongo.client import Database
 from growi_transfer.mongo.inspection import attachments_by_path, named_paths, users_images
-from growi_transfer.protocol.errors import DestinationBusy, StateConflict
+from growi_transfer.protocol.errors import DestinationBusy, StateConflict, StorageNotConfigured
 from growi_transfer.protocol.machine import FINISHED, State
 from growi_transfer.protocol.places import family_of, is_made_by_growi, layout_of
 from growi_transfer.storage.base import Leftover, Storage, StoredFile
@@ -88,8 +88,15 @@ class StoredFiles:
         """Free space, where the storage knows any."""
         return await self._storage.free_bytes()
 
+    async def _check_configured(self) -> None:
+        """Raises StorageNotConfigured: an empty list would tell something else."""
+        (found,) = await self._storage.read_many([f"{OWN_PREFIX}none"], 0)
+        if isinstance(found, StorageNotConfigured):
+            raise found
+
     async def pages(self, prefix: str = "") -> AsyncGenerator[list[StoredFile], None]:
-        """Files by path, in order."""
+        """Files by path, in order. Raises StorageNotConfigured, as everything here does."""
+        await self._check_configured()
         listing = self._storage.list_files(prefix)
         try:
             async for page in listing:
@@ -119,6 +126,7 @@ class StoredFiles:
 
     async def findings(self, outcome: Outcome, *, older_than: timedelta) -> AsyncGenerator[Finding, None]:
         """Everything that fits nothing, in the order of paths; `outcome` counts it."""
+        await self._check_configured()
         border = self._clock().timestamp() - older_than.total_seconds()
         images = await users_images(self._database)
         documents = attachments_by_path(self._database, layout_of(self.kind))

@@ -42,6 +42,7 @@ class Layout:
     export_folder: bool = False
     """Exports of pages have a folder of their own."""
     has_folders: bool = True
+    """Whether `attachment/x` and `user/x` are two files. In GridFS they are one, and listed as `attachment/x`."""
 
 
 _LAYOUTS = {

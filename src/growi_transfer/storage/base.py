@@ -31,8 +31,6 @@ class Features:
     """Whether a finished write survives a power cut."""
     folds_names: bool = False
     """Whether names that differ only by case or Unicode form are one file."""
-    has_folders: bool = True
-    """Whether `attachment/x` and `user/x` are two files. In GridFS they are one, and listed as `attachment/x`."""
     remote: bool = False
     """Whether each look at a file is a request to another server, for which money may be asked."""
 

@@ -47,7 +47,7 @@ class GridFsStorage:
 
     @property
     def features(self) -> Features:
-        return Features(kind="gridfs", has_folders=False)
+        return Features(kind="gridfs")
 
     async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         row = await self._row(path)

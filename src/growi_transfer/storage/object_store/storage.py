@@ -19,6 +19,7 @@ from growi_transfer.protocol.errors import (
     StorageUnavailable,
     TransferError,
 )
+from growi_transfer.protocol.places import FOLDERS
 from growi_transfer.storage.base import Features, FileMeta, SmallFile, StoredFile
 from growi_transfer.storage.object_store import large, reading
 from growi_transfer.storage.object_store.bucket import Bucket
@@ -27,8 +28,6 @@ from growi_transfer.storage.object_store.presence import Presence
 from growi_transfer.storage.paths import OWN_PREFIX, split_path
 from growi_transfer.storage.places import Place
 
-_FOLDERS = ("attachment/", "page-bulk-export/", "user/")
-"""Where GROWI keeps files, in ascending order."""
 _COPY_SECONDS = 60.0
 
 
@@ -63,7 +62,7 @@ class ObjectStorage:
         if prefix.startswith(OWN_PREFIX):
             folders: Sequence[str] = (prefix[: prefix.rindex("/") + 1],)
         else:
-            folders = [folder for folder in _FOLDERS if folder.startswith(prefix) or prefix.startswith(folder)]
+            folders = [folder for folder in FOLDERS if folder.startswith(prefix) or prefix.startswith(folder)]
         before = ""
         for folder in folders:
             async for page in self._bucket.pages(folder):
