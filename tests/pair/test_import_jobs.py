@@ -51,6 +51,9 @@ async def test_a_wiki_comes_back_as_it_was(server: Server, form: str) -> None:
     assert len(server.wiki.documents("pages")) == 11
     listed = await server.call("GET", f"{API}/jobs?type=transfer")
     assert [(one["id"], one["state"]) for one in listed["jobs"]] == [(done["transfer_id"], "rolled_back")]
+    for status, number in (("rolled_back", 1), ("completed", 2), ("rolled_back,completed", 3), ("queued", 0)):
+        found = await server.call("GET", f"{API}/jobs?status={status}")
+        assert (found["total"], len(found["jobs"])) == (number, number), status
     every = await server.call("GET", f"{API}/jobs?size=2")
     assert ([one["type"] for one in every["jobs"]], every["total"]) == (["transfer", "import"], 3)
     assert (await server.call("GET", f"{API}/jobs?size=2&page=2"))["jobs"][0]["type"] == "export"

@@ -202,7 +202,8 @@ class JobRunner:
         self._board.progress.pop(row.id, None)
         ended = await self._ended(row, state, facts)
         errors = facts.get("errors") or [{}]
-        _log.info("job_ended", job=row.id, state=state.value, code=errors[-1].get("code"))
+        transfer = {"transfer": row.facts["transfer_id"]} if "transfer_id" in row.facts else {}
+        _log.info("job_ended", job=row.id, state=state.value, code=errors[-1].get("code"), **transfer)
         if ended is not None:
             self._finished(self._board.view(ended))
 

@@ -15,6 +15,7 @@ from growi_transfer.jobs.job_runner import SAVE_SECONDS, JobRunner
 from growi_transfer.jobs.live import LiveJobs
 from growi_transfer.jobs.work import Exporter, Importer
 from growi_transfer.ledger.jobs import LIVE_JOBS, JobKind, JobRow, JobState
+from growi_transfer.ledger.values import milliseconds
 from growi_transfer.protocol.errors import (
     CollectionNotFound,
     ExportExpired,
@@ -109,7 +110,8 @@ class Jobs:
             raise QueueFull(limit=QUEUED_MOST)
 
     async def _add(self, kind: JobKind, job_id: str, request: dict[str, Any]) -> JobView:
-        now = self._board.clock()
+        # As precise as the ledger keeps it, so that it never seems to change.
+        now = milliseconds(self._board.clock())
         row = JobRow(
             id=job_id,
             kind=kind,

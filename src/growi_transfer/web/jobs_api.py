@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,10 @@ from growi_transfer.web.services import JobsService
 from growi_transfer.web.uploads import spooled
 
 SIZE, LARGEST_SIZE, LAST_PAGE = 20, 100, 1000
-TRANSFERS_LISTED = 1000
-"""Transfers, newest first, that the list of all jobs knows."""
 _EVENT_ID_LIMIT = 1 << 53
 _KINDS = {kind.value: kind for kind in JobKind}
 _STATES = {state.value: state for state in JobState}
+_TRANSFER_STATES = frozenset(state.value for state in State)
 _LIVE = frozenset(state.value for state in LIVE_JOBS)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -87,7 +86,7 @@ def _list(kind: JobKind) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         jobs = _jobs(request)
         page, size = _page(request)
-        states = _states(request, _STATES)
+        states = _states(request, list(_STATES))
         wanted = None if states is None else [_STATES[state] for state in states]
         views, total = await jobs.page(kind=kind, states=wanted, skip=(page - 1) * size, limit=size)
         return _listed(request, views, page, size, total)
@@ -102,7 +101,7 @@ async def list_all(request: Request) -> Response:
     kind = request.query_params.get("type")
     if kind not in (None, "transfer", *_KINDS):
         raise InvalidRequest("type must be export, import or transfer.", field="type")
-    states = _states(request, {**_STATES, **{state.value: state for state in State}})
+    states = _states(request, [*_STATES, *sorted(_TRANSFER_STATES)])
     end = page * size
     views: list[JobView] = []
     total = 0
@@ -110,20 +109,21 @@ async def list_all(request: Request) -> Response:
         wanted = None if states is None else [_STATES[state] for state in states if state in _STATES]
         views, total = await jobs.page(kind=_KINDS.get(kind or ""), states=wanted, skip=0, limit=end)
     if kind in (None, "transfer"):
-        transfers = await _transfers(request, states)
-        total += len(transfers)
+        transfers, number = await _transfers(request, states, end)
+        total += number
         views = sorted([*views, *transfers], key=lambda view: (view.created_at, view.id), reverse=True)
     return _listed(request, views[end - size : end], page, size, total)
 
 
-async def _transfers(request: Request, states: list[str] | None) -> list[JobView]:
+async def _transfers(request: Request, states: list[str] | None, limit: int) -> tuple[list[JobView], int]:
+    """The newest transfers as jobs, and how many there are."""
     services = services_of(request)
-    rows = await services.ledger.list_transfers(limit=TRANSFERS_LISTED)
-    return [
-        view_of_transfer(row, snapshot_of_row(services, row))
-        for row in rows
-        if states is None or row.position.state.value in states
-    ]
+    wanted = None if states is None else [State(state) for state in states if state in _TRANSFER_STATES]
+    if wanted == []:
+        return [], 0  # states that only jobs have
+    rows = await services.ledger.list_transfers(limit=limit, states=wanted or ())
+    total = await services.ledger.count_transfers(states=wanted or ())
+    return [view_of_transfer(row, snapshot_of_row(services, row)) for row in rows], total
 
 
 def _listed(request: Request, views: list[JobView], page: int, size: int, total: int) -> Response:
@@ -136,13 +136,14 @@ def _page(request: Request) -> tuple[int, int]:
     return whole_number(request, "page", 1, LAST_PAGE), whole_number(request, "size", SIZE, LARGEST_SIZE)
 
 
-def _states(request: Request, known: dict[str, Any]) -> list[str] | None:
+def _states(request: Request, known: Sequence[str]) -> list[str] | None:
     text = request.query_params.get("status")
     if text is None:
         return None
     states = text.split(",")
     if not set(states) <= set(known):
-        raise InvalidRequest(f"status must be of {', '.join(known)}; several with commas between them.", field="status")
+        told = ", ".join(dict.fromkeys(known))
+        raise InvalidRequest(f"status takes some of {told}, with commas between them.", field="status")
     return states
 
 
