@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from growi_transfer.protocol.errors import InvalidRequest, JsonInvalid
+from growi_transfer.protocol.growi_config import InstanceConfig
 from growi_transfer.protocol.wire import PROTOCOL
 
 ENVELOPE = "growiInfo"
@@ -46,6 +47,36 @@ class AttachmentInfo(_GrowiShape):
     upload_namespace: Line | None = None
     account_name: Line | None = None
     container_name: Line | None = None
+
+
+def attachment_info_of(config: InstanceConfig, *, writable: bool) -> AttachmentInfo:
+    """What a wiki with these settings says of its storage, as GROWI does."""
+    values, kind = config.values, config.file_upload_type
+    return AttachmentInfo(
+        type=kind,
+        writable=writable,
+        bucket=(values["aws:s3Bucket"] if kind == "aws" else values["gcs:bucket"] if kind == "gcs" else None) or None,
+        custom_endpoint=((values["aws:s3CustomEndpoint"] or "").rstrip("/") or None) if kind == "aws" else None,
+        upload_namespace=(values["gcs:uploadNamespace"] or None) if kind == "gcs" else None,
+        account_name=(values["azure:storageAccountName"] or None) if kind == "azure" else None,
+        container_name=(values["azure:storageContainerName"] or None) if kind == "azure" else None,
+    )
+
+
+def is_one_storage(one: AttachmentInfo, other: AttachmentInfo) -> bool:
+    """Whether two wikis keep their attachments in the same place of an object store."""
+    places = [
+        (
+            info.type,
+            info.bucket,
+            (info.custom_endpoint or "").rstrip("/"),
+            (info.upload_namespace or "").strip("/"),
+            info.account_name,
+            info.container_name,
+        )
+        for info in (one, other)
+    ]
+    return places[0] == places[1] and bool(one.bucket or one.container_name)
 
 
 class DestinationCounts(_GrowiShape):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from growi_transfer.protocol.attachment_findings import attachment_warnings
 from growi_transfer.protocol.findings import SHOWN, Finding, counted, grouped
-from growi_transfer.protocol.growi_info import GrowiInfo
+from growi_transfer.protocol.growi_info import GrowiInfo, is_one_storage
 from growi_transfer.protocol.source_facts import SourceFacts
 from growi_transfer.protocol.space import space_blockers, space_warnings
 from growi_transfer.protocol.wire import PROTOCOL
@@ -119,6 +119,13 @@ def own_warnings(source: SourceFacts, destination: GrowiInfo) -> Iterator[Findin
             "excluded_collection_missing",
             f"The source has no such collections to leave out: {names}.",
             {"count": len(source.unknown_exclusions), "collections": list(source.unknown_exclusions[:SHOWN])},
+        )
+    if source.storage is not None and is_one_storage(source.storage, destination.attachment_info):
+        yield Finding(
+            "same_storage",
+            "Source and destination keep their attachments in the same place of the same store: the files are there"
+            " already and do not move. A wiki that deletes one of them deletes it for both.",
+            {"type": source.storage.type},
         )
     yield from attachment_warnings(source)
     yield from _line_warnings(source)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from growi_transfer.protocol.growi_info import AttachmentInfo
+
 
 @dataclass(frozen=True, slots=True)
 class UnsupportedCollection:
@@ -29,6 +31,8 @@ class SourceFacts:
     attachment_bytes: int
     """Sum of `fileSize` over the attachment documents."""
     with_attachments: bool = True
+    storage: AttachmentInfo | None = None
+    """Where the attachments are, as a destination tells it of its own."""
     password_seed_fingerprint: str | None = None
     local_login_enabled: bool | None = None
     instance_id: str = ""

@@ -50,6 +50,8 @@ BUNDLE_LIMIT = 32 << 20
 PROBE_LIMIT = 8 << 20
 """The largest body of POST preflight-probe: what a volume usually has."""
 PLAN_FILES = 2000
+COPY_FILES = 200
+"""Files that one request has copied by the store."""
 MERGE_ITEMS = 20_000
 MERGE_KEYS = 2000
 """Users, groups, pages or accounts on one page of a merge's dry run."""
@@ -250,6 +252,20 @@ class PlanPage(Shape):
     files: Annotated[tuple[AttachmentFile, ...], Field(max_length=PLAN_FILES), FailFast()]
     gone: Annotated[tuple[AttachmentId, ...], Field(max_length=PLAN_FILES), FailFast()] = ()
     """Attachments that the source has removed: what was sent of their files goes."""
+
+
+class CopyOffer(Shape):
+    """A file of the source that the destination's store may copy, under its key, while it has this ETag."""
+
+    file: AttachmentFile
+    key: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    etag: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[\x21-\x7e]+$")]
+
+
+class CopyPage(Shape):
+    bucket: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{1,254}$")]
+    """The source's."""
+    offers: Annotated[tuple[CopyOffer, ...], Field(max_length=COPY_FILES), FailFast()]
 
 
 class CollectionProof(Shape):

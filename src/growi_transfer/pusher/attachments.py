@@ -39,9 +39,10 @@ from growi_transfer.pusher.in_flight import InFlight
 from growi_transfer.pusher.peer import Peer
 from growi_transfer.pusher.removals import Removals
 from growi_transfer.pusher.retry import Retry
+from growi_transfer.pusher.server_copy import ServerCopy
 from growi_transfer.pusher.sizes import Sizes
 from growi_transfer.pusher.source_files import Source, SourceFiles, fingerprint_of
-from growi_transfer.storage.base import Storage
+from growi_transfer.storage.base import BucketCopies, Storage
 from growi_transfer.storage.digest import digest_of
 
 _LISTINGS = 5
@@ -82,7 +83,9 @@ class AttachmentSender:
         accepts: Callable[[str], bool],
         in_flight: InFlight,
         exclude_paths: Sequence[str] = (),
+        copies: BucketCopies | None = None,
     ) -> None:
+        """`copies`: what the source's storage lets others copy, where it does."""
         self._sources = SourceFiles(database, storage, ledger, transfer_id, ExcludedPages(database, exclude_paths))
         self._removals = Removals(self._sources, ledger, board, peer, retry, transfer_id)
         self._storage = storage
@@ -94,6 +97,7 @@ class AttachmentSender:
         self._gate = gate
         self._transfer_id = transfer_id
         self._outcomes = Outcomes(ledger, board, transfer_id, accepts)
+        self._server_copy = ServerCopy(copies, peer, retry, self._outcomes, transfer_id)
         self._files = FileSender(
             storage=storage,
             peer=peer,
@@ -210,6 +214,7 @@ class AttachmentSender:
         if not good:
             return
         missing = await self._ask(good)
+        missing -= await self._server_copy.run([source for source in good if source.row.attachment_id in missing])
         small: list[Source] = []
         bundle_bytes = 0
         paths: set[str] = set()

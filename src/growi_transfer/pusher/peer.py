@@ -34,6 +34,7 @@ from growi_transfer.protocol.wire import (
     PREFIX,
     AttachmentFile,
     Claim,
+    CopyPage,
     PlanPage,
     PutTransfer,
     Shape,
@@ -173,6 +174,12 @@ class Peer:
     async def put_bundle(self, transfer_id: str, parts: Sequence[Chunk]) -> dict[str, Any]:
         """Send a bundle of small attachments; the answer has one result for each."""
         return await self._bytes("POST", f"/transfers/{transfer_id}/attachments", parts, "application/octet-stream")
+
+    async def copy_files(self, transfer_id: str, page: CopyPage) -> dict[str, Any]:
+        """Have the destination's store copy files; the answer has one result for each."""
+        path, answer = f"/transfers/{transfer_id}/attachments", self._timeouts.commit
+        body, kind = self._body((page.model_dump_json().encode(),)), {"content-type": "application/json"}
+        return self.object_of((await self.send("POST", path, body=body, headers=kind, answer=answer))[1])
 
     async def upload_state(self, transfer_id: str, attachment_id: str) -> UploadState | None:
         """Where a large file is; None when nothing of it is there."""

@@ -20,6 +20,7 @@ from growi_transfer.mongo.wiki import (
 from growi_transfer.protocol.compatibility import judge
 from growi_transfer.protocol.errors import Incompatible
 from growi_transfer.protocol.growi_config import InstanceConfig, merge
+from growi_transfer.protocol.growi_info import attachment_info_of
 from growi_transfer.protocol.growi_rules import UPLOAD_SETTING_KEYS
 from growi_transfer.protocol.page_paths import check_pattern
 from growi_transfer.protocol.source_facts import SourceFacts, UnsupportedCollection
@@ -87,6 +88,7 @@ class Preflight:
             file_upload_type=config.file_upload_type,
             attachment_bytes=(await attachment_totals(self._database))[1],
             with_attachments=found.documents > 0,
+            storage=attachment_info_of(config, writable=False),
             password_seed_fingerprint=config.password_seed_fingerprint,
             local_login_enabled=config.local_login_enabled,
             instance_id=self._instance_id,

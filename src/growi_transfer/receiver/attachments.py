@@ -8,7 +8,7 @@ cancel or a rollback touches only files of its own transfer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +17,12 @@ from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.protocol.errors import (
     BodyTooLarge,
+    CopyRefused,
     InvalidRequest,
     TransferError,
 )
 from growi_transfer.protocol.progress import FilesStored
-from growi_transfer.protocol.wire import AttachmentFile
+from growi_transfer.protocol.wire import AttachmentFile, CopyPage
 from growi_transfer.receiver.absences import Absences
 from growi_transfer.receiver.file_names import FileNames
 from growi_transfer.receiver.file_rows import (
@@ -51,8 +52,11 @@ class Attachments:
         names: FileNames,
         *,
         max_file_size: int | None = None,
+        copy: Callable[[str, CopyPage], Awaitable[list[dict[str, Any]]]] | None = None,
     ) -> None:
+        """`copy` has files copied by the store (`copied_files`), where it can."""
         self._storage = storage
+        self._copy = copy
         self._ledger = ledger
         self._board = board
         self._names = names
@@ -167,6 +171,12 @@ class Attachments:
             Role.RECEIVER, transfer_id, FilesStored(len(stored), sum(row.size for row in stored), len(body))
         )
         return results
+
+    async def copy(self, transfer_id: str, page: CopyPage) -> list[dict[str, Any]]:
+        """Have the store copy files from the source's bucket; one result per file. Raises CopyRefused."""
+        if self._copy is None:
+            raise CopyRefused("The storage of the destination copies nothing from other buckets.")
+        return await self._copy(transfer_id, page)
 
 
 async def place(

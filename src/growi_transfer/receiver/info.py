@@ -19,7 +19,7 @@ from growi_transfer.mongo.wiki import (
 from growi_transfer.protocol import wire
 from growi_transfer.protocol.errors import TransferError
 from growi_transfer.protocol.growi_config import merge
-from growi_transfer.protocol.growi_info import AttachmentInfo, DestinationCounts, GrowiInfo, TransferBlock
+from growi_transfer.protocol.growi_info import DestinationCounts, GrowiInfo, TransferBlock, attachment_info_of
 from growi_transfer.storage.base import Storage
 
 FEATURES = ("volumes", "bundles", "resumable_uploads", "rollback", "archive_import", "preflight_probe", "merge")
@@ -37,13 +37,16 @@ class InstanceInfo:
         version: str | None,
         instance_id: str,
         clock: Callable[[], datetime],
+        features: tuple[str, ...] = (),
     ) -> None:
+        """`features`: those that depend on the storage."""
         self._database = database
         self._storage = storage
         self._environment = environment
         self._version = version
         self._instance_id = instance_id
         self._clock = clock
+        self._features = (*FEATURES, *features)
 
     async def __call__(self) -> dict[str, Any]:
         """The `growiInfo` document, without its envelope."""
@@ -59,7 +62,7 @@ class InstanceInfo:
             file_upload_disabled=config.file_upload_disabled,
             file_upload_total_limit=config.file_upload_total_limit,
             version=self._version or "",
-            attachment_info=AttachmentInfo(type=config.file_upload_type, writable=await self._is_writable()),
+            attachment_info=attachment_info_of(config, writable=await self._is_writable()),
             destination_counts=DestinationCounts(
                 users=counts.users, user_groups=counts.user_groups, pages=counts.pages
             ),
@@ -68,7 +71,7 @@ class InstanceInfo:
             session_store_supports_enumeration=False,
             transfer=TransferBlock(
                 protocol=wire.PROTOCOL,
-                features=FEATURES,
+                features=self._features,
                 limits={
                     "volume_bytes": wire.VOLUME_LIMIT,
                     "bundle_bytes": wire.BUNDLE_LIMIT,

@@ -30,7 +30,7 @@ from growi_transfer.protocol.merge_keys import MergePlan
 from growi_transfer.protocol.progress import Notice, Planned, WarningRaised
 from growi_transfer.protocol.receipt import CounterSignature
 from growi_transfer.protocol.shape import to_json
-from growi_transfer.protocol.wire import AttachmentFile, Claim, PlanPage, PutTransfer, Verify
+from growi_transfer.protocol.wire import AttachmentFile, Claim, CopyPage, PlanPage, PutTransfer, Verify
 from growi_transfer.receiver.abandoned import BROUGHT_IN_BY, by_this_process
 from growi_transfer.receiver.archive_import import import_archive
 from growi_transfer.receiver.attachments import Attachments
@@ -266,10 +266,12 @@ class Receiver:
                 await self._attachments.drop(transfer_id, page.gone)
         return await self._attachments.plan(transfer_id, page.files)
 
-    async def put_bundle(self, transfer_id: str, body: bytes, *, epoch: int) -> dict[str, Any]:
-        """Store a bundle of small files: one result per file."""
+    async def put_bundle(self, transfer_id: str, body: bytes | CopyPage, *, epoch: int) -> dict[str, Any]:
+        """Store a bundle of small files, or files that the store copies: one result per file."""
         async with self._in_flight.of(transfer_id):
             await self._admit_data(transfer_id, epoch)
+            if isinstance(body, CopyPage):
+                return {"results": await self._attachments.copy(transfer_id, body)}
             return {"results": await self._attachments.put_bundle(transfer_id, body)}
 
     async def upload_state(self, transfer_id: str, attachment_id: str) -> UploadState:

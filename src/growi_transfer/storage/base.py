@@ -112,6 +112,40 @@ class Leftovers(Protocol):
         """Remove those of these that still are leftovers; their names."""
 
 
+@dataclass(frozen=True, slots=True)
+class BucketName:
+    """A bucket, as others of the same provider name it."""
+
+    kind: str
+    endpoint: str
+    """Empty for the provider's own."""
+    bucket: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An object that may be copied: only while it has this ETag."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class BucketCopies(Protocol):
+    """Copies between buckets of one provider, made by the store: no byte comes here."""
+
+    @property
+    def name(self) -> BucketName:
+        """Where this storage keeps its files."""
+
+    async def offer(self, paths: Sequence[str]) -> list[Offer | None]:
+        """What another storage needs to copy these files; None for one that cannot be copied."""
+
+    async def copy(self, source: str, offer: Offer, path: str, meta: FileMeta | None) -> bytes | None:
+        """Have the store copy an object of the bucket `source` to a path here. SHA-256 of the copy where the store
+        tells it. Raises CopyRefused when it will not, and StorageUnavailable."""
+
+
 class Storage(Protocol):
     """Five plain operations, four for speed, one for rollback, one probe. Safe to call concurrently."""
 

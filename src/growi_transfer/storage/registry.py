@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from growi_transfer.protocol.errors import StorageNotConfigured
-from growi_transfer.storage.base import Leftovers, Storage
+from growi_transfer.storage.base import BucketCopies, Leftovers, Storage
 from growi_transfer.storage.places import ObjectKind, ObjectStoreSettings, place_of
 
 if TYPE_CHECKING:
@@ -74,4 +74,14 @@ def leftovers_of(storage: Storage) -> Leftovers | None:
 
         if isinstance(storage, GridFsStorage):
             return storage.orphans
+    return None
+
+
+def copies_of(storage: Storage) -> BucketCopies | None:
+    """Where the store itself can copy from another bucket, what has it done."""
+    if storage.features.kind in ("aws", "gcs", "azure"):
+        from growi_transfer.storage.object_store.storage import ObjectStorage
+
+        if isinstance(storage, ObjectStorage):
+            return storage.copies
     return None

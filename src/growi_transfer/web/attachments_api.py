@@ -25,6 +25,7 @@ from growi_transfer.protocol.wire import (
     META_HEADER,
     OFFSET_HEADER,
     AttachmentFile,
+    CopyPage,
     PlanPage,
     parse,
 )
@@ -53,7 +54,11 @@ async def put_bundle(request: Request) -> Response:
     transfer_id = transfer_id_of(request)
     await guard.key_of_transfer(request, transfer_id)
     epoch = epoch_of(request)
-    body = await read_body(request, BUNDLE_LIMIT)
+    body: bytes | CopyPage
+    if request.headers.get("content-type", "").partition(";")[0].strip() == "application/json":
+        body = await json_body(request, CopyPage, JSON_LIMIT)
+    else:
+        body = await read_body(request, BUNDLE_LIMIT)
     return JSONResponse(await guard.receiver().put_bundle(transfer_id, body, epoch=epoch))
 
 

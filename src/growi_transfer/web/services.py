@@ -20,7 +20,7 @@ from growi_transfer.protocol.job_shapes import ExportRequest, JobView
 from growi_transfer.protocol.merge_keys import MergePlan
 from growi_transfer.protocol.progress import Snapshot
 from growi_transfer.protocol.receipt import CounterSignature
-from growi_transfer.protocol.wire import AttachmentFile, Claim, PlanPage, PutTransfer, Verify
+from growi_transfer.protocol.wire import AttachmentFile, Claim, CopyPage, PlanPage, PutTransfer, Verify
 from growi_transfer.pusher.options import PushOptions
 from growi_transfer.storage.base import StoredFile
 from growi_transfer.web.form_file import Memory
@@ -90,7 +90,7 @@ class ReceiverService(Protocol):
 
     async def plan_attachments(self, transfer_id: str, page: PlanPage, *, epoch: int) -> dict[str, Any]: ...
 
-    async def put_bundle(self, transfer_id: str, body: bytes, *, epoch: int) -> dict[str, Any]: ...
+    async def put_bundle(self, transfer_id: str, body: bytes | CopyPage, *, epoch: int) -> dict[str, Any]: ...
 
     async def upload_state(self, transfer_id: str, attachment_id: str) -> UploadState: ...
 

@@ -45,6 +45,7 @@ from growi_transfer.pusher.retry import Retry
 from growi_transfer.pusher.sizes import Sizes, sizes_for
 from growi_transfer.pusher.source_files import SourceFiles
 from growi_transfer.pusher.volumes import VolumeSender
+from growi_transfer.storage.registry import copies_of
 from growi_transfer.wiring.parts import Parts, now
 
 
@@ -213,6 +214,7 @@ def _native_push(
             accepts=lambda code: accepts_file(options, code),
             in_flight=in_flight,
             exclude_paths=setup.excluded_paths,
+            copies=copies_of(parts.storage),
         ),
         totals=Totals(**row.facts.get("totals", {})),
         marker=lambda: secrets.token_hex(6),

@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.commit import Committer
+from growi_transfer.receiver.copied_files import CopiedFiles
 from growi_transfer.receiver.endings import Endings
 from growi_transfer.receiver.file_names import FileNames
 from growi_transfer.receiver.file_proof import FileProof
@@ -30,6 +31,7 @@ from growi_transfer.receiver.staging_proof import StagingProof
 from growi_transfer.receiver.transfers import Transfers
 from growi_transfer.receiver.uploads import Uploads
 from growi_transfer.receiver.work import Work
+from growi_transfer.storage.registry import copies_of
 from growi_transfer.wiring.parts import Parts, now, side_of
 
 
@@ -41,6 +43,8 @@ async def receiver_of(parts: Parts, keys: Keys) -> Receiver:
     importer = Importer(parts.database, ledger, board)
     names = FileNames(parts.storage, ledger)
     uploads = Uploads(parts.storage, ledger, board, names, max_file_size=limit)
+    copies = copies_of(parts.storage)
+    copied = CopiedFiles(parts.storage, copies, ledger, board, names, max_file_size=limit) if copies else None
     staging = StagingProof(parts.database, ledger, importer)
     in_flight, work = InFlight(), Work()
     receipts = Receipts(
@@ -59,7 +63,9 @@ async def receiver_of(parts: Parts, keys: Keys) -> Receiver:
         importer=importer,
         staging=staging,
         prover=Prover(transfers, ledger, staging, FileProof(parts.storage, ledger), receipts, uploads, in_flight),
-        attachments=Attachments(parts.storage, ledger, board, names, max_file_size=limit),
+        attachments=Attachments(
+            parts.storage, ledger, board, names, max_file_size=limit, copy=copied.put if copied else None
+        ),
         uploads=uploads,
         endings=Endings(
             ledger=ledger,
@@ -90,6 +96,7 @@ async def receiver_of(parts: Parts, keys: Keys) -> Receiver:
             version=parts.settings.growi_version,
             instance_id=parts.instance_id,
             clock=now,
+            features=("server_copy",) if copies else (),
         ),
         storage=parts.storage,
         new_id=lambda: secrets.token_hex(16),

@@ -53,6 +53,12 @@ class OffsetMismatch(Conflict):
     code = "offset_mismatch"
 
 
+class CopyRefused(Conflict):
+    """The store does not copy this file from the source's bucket; it has to be sent."""
+
+    code = "copy_refused"
+
+
 class RangeMismatch(Conflict):
     """The range does not fit with the ranges stored before."""
 

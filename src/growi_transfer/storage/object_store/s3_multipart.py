@@ -48,6 +48,15 @@ class S3Multipart:
             raise StorageUnavailable("The attachment storage has told no ETag of a part.")
         return etag
 
+    async def copy_part(self, number: int, source: Mapping[str, str]) -> str:
+        """Have the store copy a part from another object; `source`: the headers that name it. The part's ETag."""
+        query = {"partNumber": str(number), "uploadId": self.upload_id}
+        _, text = await self._run("PUT", query, source)
+        (etag,) = values(text, "ETag") or [""]
+        if not etag:
+            raise StorageUnavailable("The attachment storage has told no ETag of a part.")
+        return etag
+
     async def find(self) -> dict[int, tuple[int, str]]:
         """Size and ETag of the parts that are there, by number. Raises UploadGone."""
         found: dict[int, tuple[int, str]] = {}

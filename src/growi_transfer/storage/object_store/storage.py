@@ -20,11 +20,12 @@ from growi_transfer.protocol.errors import (
     TransferError,
 )
 from growi_transfer.protocol.places import FOLDERS
-from growi_transfer.storage.base import Features, FileMeta, SmallFile, StoredFile
+from growi_transfer.storage.base import BucketCopies, Features, FileMeta, SmallFile, StoredFile
 from growi_transfer.storage.object_store import large, reading
 from growi_transfer.storage.object_store.bucket import Bucket
 from growi_transfer.storage.object_store.partial import ObjectPartialUpload
 from growi_transfer.storage.object_store.presence import Presence
+from growi_transfer.storage.object_store.s3_objects import S3Copies
 from growi_transfer.storage.paths import OWN_PREFIX, split_path
 from growi_transfer.storage.places import Place
 
@@ -38,6 +39,10 @@ class ObjectStorage:
         self._bucket = Bucket(place)
         self._presence = Presence(self._bucket)
         self._kind = place.kind
+        self.copies: BucketCopies | None = None
+        if self._bucket.s3 is not None:
+            self.copies = S3Copies(self._bucket, self._bucket.s3, self._presence)
+        """Copies from other buckets; None where they are not done by the store."""
 
     @property
     def features(self) -> Features:
