@@ -37,6 +37,8 @@ from growi_transfer.storage.places import ObjectStoreSettings
 
 KEY, SECRET = "wiki-key", "wiki-secret-0123456789"
 GCS_BUCKETS = "gcs-"
+OTHER_KEY, OTHER_SECRET = "other-key", "other-secret-0123456789"
+OTHER_BUCKETS = "other-"
 READER_KEY, READER_SECRET = "reader-key", "reader-secret-0123456789"
 AZURE_ACCOUNT = "devstoreaccount1"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -113,7 +115,8 @@ def settings_of(kind: str, endpoint: str, bucket: str, **changed: Any) -> Object
 
 @contextlib.contextmanager
 def s3_server(folder: Path) -> Iterator[ObjectServer]:
-    """SeaweedFS. `KEY` may do everything, `READER_KEY` may only read, and nobody needs a key for `GCS_BUCKETS`."""
+    """SeaweedFS. `KEY` may do everything, `READER_KEY` may only read, `OTHER_KEY` sees `OTHER_BUCKETS` alone, and nobody
+    needs a key for `GCS_BUCKETS`."""
     weed = Path(sys.executable).with_name("weed")
     program = str(weed) if weed.exists() else shutil.which("weed")
     if program is None:
@@ -124,6 +127,7 @@ def s3_server(folder: Path) -> Iterator[ObjectServer]:
         for name, key, secret, actions in (
             ("wiki", KEY, SECRET, ["Admin", "Read", "Write", "List", "Tagging"]),
             ("reader", READER_KEY, READER_SECRET, ["Read", "List"]),
+            ("other", OTHER_KEY, OTHER_SECRET, [f"{action}:{OTHER_BUCKETS}*" for action in ("Read", "Write", "List")]),
         )
     ]
     anyone = {"name": "anonymous", "actions": [f"{action}:{GCS_BUCKETS}*" for action in ("Read", "Write", "List")]}
