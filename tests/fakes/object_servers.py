@@ -115,8 +115,8 @@ def settings_of(kind: str, endpoint: str, bucket: str, **changed: Any) -> Object
 
 @contextlib.contextmanager
 def s3_server(folder: Path) -> Iterator[ObjectServer]:
-    """SeaweedFS. `KEY` may do everything, `READER_KEY` may only read, `OTHER_KEY` sees `OTHER_BUCKETS` alone, and nobody
-    needs a key for `GCS_BUCKETS`."""
+    """SeaweedFS. `KEY` may do everything, `READER_KEY` may only read, `OTHER_KEY` sees `OTHER_BUCKETS` alone, and
+    nobody needs a key for `GCS_BUCKETS`."""
     weed = Path(sys.executable).with_name("weed")
     program = str(weed) if weed.exists() else shutil.which("weed")
     if program is None:
