@@ -117,7 +117,7 @@ class AttachmentSender:
         Raises the first error that concerns the whole transfer; faults of single files stay in their rows.
         """
         outcomes = self._outcomes
-        only = None if changed is None else list({*changed, *self._failed_ones()})
+        only = None if changed is None else list({*changed})
         sent, seen, fingerprint = 0, 0, EMPTY
         for left in reversed(range(_LISTINGS)):
             outcomes.begin(whole=only is None)
@@ -129,16 +129,14 @@ class AttachmentSender:
                 raise ended
             # Sending takes longer than a snapshot lasts: the list is gone through as it is now.
             snapshot = None
-        if outcomes.failed:
+        if outcomes.any_failed:
             # Once more after all others: what was wrong for a moment is right by now.
-            await self._list(snapshot, self._failed_ones())
+            async for page in outcomes.failed_pages():
+                ids = [bson.encode({"_id": ObjectId(one)}) for one in page if ObjectId.is_valid(one)]
+                await self._list(snapshot, ids)
         among = None if only is None else [str(bson.decode(one, DECODED)["_id"]) for one in only]
         gone = await self._removals.settle(snapshot, seen - outcomes.skipped, among)
         return Look(snapshot is not None, fingerprint, len(await self._vanished()), sent + gone)
-
-    def _failed_ones(self) -> list[bytes]:
-        """Raw `{_id}` documents of the files that could not be sent."""
-        return [bson.encode({"_id": ObjectId(one)}) for one in self._outcomes.failed if ObjectId.is_valid(one)]
 
     async def _list(
         self, snapshot: Snapshot | None, only: Sequence[bytes] | None
@@ -152,7 +150,6 @@ class AttachmentSender:
                 async for page in self._sources.pages(snapshot, only):
                     seen += len(page)
                     fingerprint = combine((fingerprint, fingerprint_of(page)))
-                    self._outcomes.failed.difference_update(source.row.attachment_id for source in page)
                     # While these are asked about the next ones are read.
                     await self._background(pages, group, self._page(page, group))
             except (SnapshotExpired, CursorLost) as error:
@@ -183,7 +180,6 @@ class AttachmentSender:
         gone = await self._vanished()
         for start in range(0, len(gone), PLAN_FILES):
             await self._removals.forget(gone[start : start + PLAN_FILES])
-        self._outcomes.failed.difference_update(row.attachment_id for row in gone)
         return len(gone)
 
     async def unsettled(self) -> int:
@@ -195,7 +191,7 @@ class AttachmentSender:
         for state in (ItemState.PENDING, ItemState.SENT, ItemState.FAILED):
             gone: list[FileRow] = []
             async for row in self._ledger.files(Role.PUSHER, self._transfer_id, state):
-                if row.attachment_id in self._outcomes.failed:
+                if self._outcomes.has_failed(row):
                     left += 1
                     continue
                 gone.append(row)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
@@ -16,6 +18,7 @@ from growi_transfer.protocol.progress import (
     ItemFailed,
     ItemRecovered,
 )
+from growi_transfer.protocol.wire import PLAN_FILES
 from growi_transfer.pusher.excluded_pages import EXCLUDED
 from growi_transfer.pusher.source_files import Source
 
@@ -24,6 +27,7 @@ MISSING_FILE = "attachment_file_missing"
 
 
 STORED = (ItemState.STORED, ItemState.VERIFIED)
+_MARK = "look"
 _MISSING = 10_000
 """Attachments without a file whose documents are looked at again, to tell those that were removed just now."""
 
@@ -38,8 +42,11 @@ class Outcomes:
         self._accepts = accepts
         self.counted: dict[str, int] = {}
         """Bytes shown of large files under way, by attachment id."""
-        self.failed: set[str] = set()
-        """Ids of the files that could not be sent when they were last looked at."""
+        self.any_failed = False
+        """Whether there may be files that could not be sent when they were last looked at."""
+        self._mark = secrets.token_hex(6)
+        """In the rows of these files, however many they are: a row without it is of an attachment that the last whole
+        look did not come to."""
         self.missing: dict[str, FileRow] = {}
         """Of the present look: files that the source does not have, at most some thousands."""
         self.is_trusted = True
@@ -53,7 +60,25 @@ class Outcomes:
         self.skipped = self.sent = 0
         self.missing.clear()
         if whole:
-            self.failed.clear()
+            self.any_failed = False
+            self._mark = secrets.token_hex(6)
+
+    def has_failed(self, row: FileRow) -> bool:
+        """Whether this file could not be sent when it was last looked at."""
+        return row.state is ItemState.FAILED and row.facts.get(_MARK) == self._mark
+
+    async def failed_pages(self) -> AsyncIterator[list[str]]:
+        """Ids of the files that could not be sent, some at a time; each comes once, whatever becomes of it."""
+        page: list[str] = []
+        async for row in self._ledger.files(Role.PUSHER, self._transfer_id, ItemState.FAILED):
+            if not self.has_failed(row):
+                continue
+            page.append(row.attachment_id)
+            if len(page) == PLAN_FILES:
+                yield page
+                page = []
+        if page:
+            yield page
 
     def count(self, attachment_id: str, durable: int) -> None:
         """Show a large file's bytes once, however often it is begun and wherever it goes on."""
@@ -69,7 +94,9 @@ class Outcomes:
         for row in rows:
             if row.state is ItemState.FAILED:
                 self._board.apply(Role.PUSHER, self._transfer_id, ItemRecovered(row.path, "file"))
-        await self._ledger.put_files([replace(row, state=ItemState.STORED, reason="") for row in rows])
+        await self._ledger.put_files(
+            [replace(row, state=ItemState.STORED, reason="", facts=_unmarked(row)) for row in rows]
+        )
         size = 0 if counted else sum(row.size for row in rows)
         self.sent += len(rows)
         self._board.apply(Role.PUSHER, self._transfer_id, FilesStored(len(rows), size, wire))
@@ -99,10 +126,10 @@ class Outcomes:
                 self.missing[source.row.attachment_id] = source.row
             skipped = self._accepts(code)
             self.skipped += skipped
-            if not skipped:
-                self.failed.add(source.row.attachment_id)
+            self.any_failed |= not skipped
             state = ItemState.SKIPPED if skipped else ItemState.FAILED
-            rows.append(replace(source.row, state=state, reason=code, tries=source.row.tries + 1))
+            facts = _unmarked(source.row) if skipped else {**source.row.facts, _MARK: self._mark}
+            rows.append(replace(source.row, state=state, reason=code, tries=source.row.tries + 1, facts=facts))
             if source.row.state is state:
                 continue
             if skipped:
@@ -120,3 +147,7 @@ class Outcomes:
                 )
                 self._board.apply(Role.PUSHER, self._transfer_id, ItemFailed(failure))
         await self._ledger.put_files(rows)
+
+
+def _unmarked(row: FileRow) -> Mapping[str, Any]:
+    return {name: value for name, value in row.facts.items() if name != _MARK} if _MARK in row.facts else row.facts
