@@ -26,9 +26,9 @@ const WANTS_KEY = ["key_not_kept", "invalid_transfer_key"];
 
 /**
  * Put the buttons into `place` that `transfer.actions` names. `said` shows a refusal; `changed` gets the transfer as it is
- * after a step.
+ * after a step; `faultOf()` is the code of the error it has failed by, if it has.
  */
-export function fillActions(place, said, transfer, changed) {
+export function fillActions(place, said, transfer, changed, faultOf = () => null) {
   const can = transfer.actions ?? [];
   // To try again what failed is to go on: one button for both.
   const fitting = ACTIONS.filter(({ verb }) => can.includes(verb) && !(verb === "resume" && transfer.state === "failed" && can.includes("retry")));
@@ -36,11 +36,11 @@ export function fillActions(place, said, transfer, changed) {
   if (place.dataset.verbs === names) return;
   place.dataset.verbs = names;
   const focused = place.contains(document.activeElement);
-  fill(place, fitting.map((action) => button(action, place, said, transfer, changed)));
+  fill(place, fitting.map((action) => button(action, { place, said, transfer, changed, faultOf })));
   if (focused) place.querySelector("button")?.focus();
 }
 
-function button(action, place, said, transfer, changed) {
+function button(action, { place, said, transfer, changed, faultOf }) {
   const press = async (event) => {
     const pressed = event.currentTarget;
     if (action.run) {
@@ -53,7 +53,7 @@ function button(action, place, said, transfer, changed) {
     pressed.ariaBusy = "true";
     said.hidden = true;
     try {
-      await order(action, transfer);
+      await order(action, transfer, faultOf());
       changed((await get(`/transfers/${transfer.id}`)).transfer);
     } catch (error) {
       setText(said, errorText(error));
@@ -67,14 +67,23 @@ function button(action, place, said, transfer, changed) {
   return h("button", { type: "button", class: `button ${look}`, dataset: { verb: action.verb }, on: { click: press } }, t(`transfer.action.${nameOf(action, transfer)}`));
 }
 
-async function order({ verb }, { id }) {
+async function order({ verb }, { id }, fault) {
+  const path = `/transfers/${id}/${verb}`;
+  if (verb !== "resume" && verb !== "retry") return send("POST", path);
+  // Without a valid key it would fail again at once. Whoever gives none tries it with the one there is.
+  const known = WANTS_KEY.includes(fault);
+  const key = known ? await newKey() : null;
   try {
-    await send("POST", `/transfers/${id}/${verb}`);
+    return await (key ? resumeWith(id, key) : send("POST", path));
   } catch (error) {
-    const transferKey = (verb === "resume" || verb === "retry") && WANTS_KEY.includes(error.code) ? await newKey() : null;
-    if (!transferKey) throw error;
-    await send("POST", `/transfers/${id}/resume`, { transferKey });
+    const given = WANTS_KEY.includes(error.code) && !known ? await newKey() : null;
+    if (!given) throw error;
+    return resumeWith(id, given);
   }
+}
+
+function resumeWith(id, transferKey) {
+  return send("POST", `/transfers/${id}/resume`, { transferKey });
 }
 
 /** The key has ended or is not kept here: a new one of the same destination takes the transfer over. Null for none. */

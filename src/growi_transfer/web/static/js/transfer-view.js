@@ -117,7 +117,7 @@ class View {
     if (running) this.graph.note(transfer.rate.bytes_per_second);
     else this.graph.draw(false);
     this.head.show(transfer, details, this.graph.samples);
-    if (!this.readOnly) fillActions(this.head.actions, this.head.said, transfer, (after) => this.ordered(after));
+    if (!this.readOnly) fillActions(this.head.actions, this.head.said, transfer, (after) => this.ordered(after), () => this.details?.error?.code);
     this.sending.show(transfer.activity, running);
     this.failures.show(transfer);
     this.agreed.show(transfer, details);
