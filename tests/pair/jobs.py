@@ -62,6 +62,12 @@ class Server:
         async with self.http.get(self.url + path, headers=headers) as answer:
             return answer.status, answer.headers, await answer.read()
 
+    async def keeps(self, *names: str) -> None:
+        """Wait until these are the files of jobs: a file goes after its job is shown without it."""
+        async with asyncio.timeout(30):
+            while self.files != sorted(names):
+                await asyncio.sleep(0.02)
+
     @property
     def files(self) -> list[str]:
         """Names of all files of jobs."""

@@ -150,7 +150,7 @@ async def test_archives_go_when_newer_ones_need_the_space(
         status, _, body = await server.get(first["download"]["url"])
         assert (status, json.loads(body)["errors"][0]["code"]) == (410, "export_expired")
         assert (await server.get(second["download"]["url"]))[0] == 200
-        assert server.files == [f"{second['id']}.zip"]
+        await server.keeps(f"{second['id']}.zip")
 
 
 async def test_archives_go_when_their_time_is_over(
@@ -164,7 +164,7 @@ async def test_archives_go_when_their_time_is_over(
     monkeypatch.setattr("growi_transfer.wiring.jobs.now", lambda: real() + timedelta(hours=168, minutes=1))
     async with open_server(tmp_path, mongo_uri, mongo_database_name) as server:
         assert (await server.until(done, "expired"))["state"] == "expired"
-        assert server.files == []
+        await server.keeps()
 
 
 async def test_what_cannot_be_had_ends_an_export_or_is_left_out(server_with_faults: Server) -> None:

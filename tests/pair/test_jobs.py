@@ -9,12 +9,15 @@ import io
 import json
 import zipfile
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from tests.pair.jobs import ADMIN, API, Server, fill, open_server
+
+from growi_transfer.ledger.jobs import JobState
 
 JOBS = f"{API}/export-jobs"
 
@@ -189,6 +192,36 @@ async def test_no_more_than_so_many_at_once_and_lists(server: Server, monkeypatc
         await server.call("GET", f"{JOBS}?{query}", status=400)
 
 
+async def test_no_more_than_so_many_wait(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("growi_transfer.jobs.service.QUEUED_MOST", 1)
+    stopped = Stopped(server, monkeypatch)
+    for _ in range(2):
+        job = (await server.call("POST", JOBS, {}, status=202))["job"]
+        await server.until(job, "running")
+    waiting = (await server.call("POST", JOBS, {}, status=202))["job"]
+    answer = await server.call("POST", JOBS, {}, status=503)
+    assert answer["errors"][0]["code"] == "queue_full"
+    await server.call("POST", f"{JOBS}/{waiting['id']}/cancel")
+    stopped.go_on.set()
+    assert (await server.export())["state"] == "completed"
+
+
+async def test_a_job_of_another_server_of_the_wiki(
+    server: Server, tmp_path: Path, mongo_uri: str, mongo_database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = await server.export(attachments=False)
+    stopped = Stopped(server, monkeypatch)
+    job = (await server.call("POST", JOBS, {}, status=202))["job"]
+    await stopped.reached.wait()
+    async with open_server(tmp_path / "other", mongo_uri, mongo_database_name) as other:
+        assert (await other.until(job, "running"))["node"]
+        answer = await other.call("GET", f"{JOBS}/{done['id']}/download", status=404)
+        assert answer["errors"][0]["code"] == "file_not_found"
+        cancelled = await other.call("POST", f"{JOBS}/{job['id']}/cancel")
+        assert cancelled["job"]["state"] == "cancelled"
+    assert server.files == [f"{done['id']}.zip"]
+
+
 class Events:
     """Reads an event stream."""
 
@@ -255,3 +288,17 @@ async def test_an_interrupted_export_is_made_by_the_next_server(
         assert server.files == sorted(f"{one['id']}.zip" for one in (kept, job))
         # A link outlives the server that made it.
         assert (await server.get(kept["download"]["url"]))[0] == 200
+
+
+async def test_a_job_that_brings_its_server_down_is_not_begun_for_ever(
+    tmp_path: Path, mongo_uri: str, mongo_database_name: str
+) -> None:
+    async with open_server(tmp_path, mongo_uri, mongo_database_name) as server:
+        fill(server)
+        job = await server.export(attachments=False)
+        again = [JobState.COMPLETED], JobState.RUNNING, {"tries": 3}
+        await server.services.ledger.change_job(job["id"], *again, datetime.now(UTC))
+    async with open_server(tmp_path, mongo_uri, mongo_database_name) as server:
+        failed = await server.until(job, "failed")
+        assert [error["code"] for error in failed["errors"]] == ["job_interrupted"]
+        assert server.files == []

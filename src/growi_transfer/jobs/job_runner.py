@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -39,7 +39,7 @@ class _Running:
     row: JobRow
     work: Work
     progress: Progress
-    task: asyncio.Task[None]
+    task: asyncio.Task[None] = field(init=False)
     cancelled: bool = False
 
 
@@ -155,7 +155,7 @@ class JobRunner:
         if begun is None:
             return  # it was cancelled just now
         progress = self._board.progress[row.id] = work.progress(begun)
-        one = self._running[row.id] = _Running(begun, work, progress, asyncio.ensure_future(asyncio.sleep(0)))
+        one = self._running[row.id] = _Running(begun, work, progress)
         one.task = asyncio.ensure_future(self._run(one))
         one.task.add_done_callback(lambda _: self._wake.set())
 
