@@ -122,4 +122,5 @@ async def _watch(url: str, sockets: int, streams: int, token: str) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(19)  # those who watch sit elsewhere: their own work is not to slow anything here
     asyncio.run(_watch(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.stdin.readline().strip()))

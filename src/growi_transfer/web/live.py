@@ -86,6 +86,8 @@ class Live:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: dict[str, Watching] = {}
         """Of each that is connected, by the id of its session."""
+        self._ends: dict[str, asyncio.Task[None]] = {}
+        """What waits for the end of a watch link, of those who came through one."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._closing:
@@ -137,15 +139,19 @@ class Live:
         # Nothing may be sent before the library has told the client that it is in, which is after this returns.
         self._start(self._welcome(sid, running, link))
         if link is not None:
-            self._start(self._end(sid, running.links, link))
+            self._ends[sid] = self._start(self._end(sid, running.links, link))
 
     async def _disconnect(self, sid: str, _: object = None) -> None:
         self._watching.pop(sid, None)
+        end = self._ends.pop(sid, None)
+        if end is not None and end is not asyncio.current_task():
+            end.cancel()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _welcome(self, sid: str, running: _Running, link: WatchLink | None) -> None:
         while self._server.manager.is_pre_connected(sid, NAMESPACE):

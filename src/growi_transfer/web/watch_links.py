@@ -12,16 +12,18 @@ import asyncio
 import secrets as randomness
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 from itsdangerous import BadData, URLSafeSerializer
 from starlette.requests import HTTPConnection
 
 from growi_transfer.ledger.base import Ledger, Role, TransferRow
-from growi_transfer.protocol.errors import Conflict, NotFound, TransferNotFound, WatchLinkEnded
+from growi_transfer.protocol.errors import Conflict, NotFound, TransferError, TransferNotFound, WatchLinkEnded
 from growi_transfer.protocol.names import check_transfer_id
 from growi_transfer.receiver.rate_limit import FailureLimiter
 from growi_transfer.web.auth import Sha512Signer
@@ -33,7 +35,7 @@ MOST = 50
 FACT = "watch_links"
 _PURPOSE = "growi-transfer/watch-link/1"
 _LOOK_SECONDS = 60.0
-"""The longest time until a clock that was set is believed."""
+"""How often a link that somebody looks through is looked up: another process may have revoked it."""
 _audit = structlog.get_logger("growi_transfer.audit")
 
 
@@ -70,8 +72,8 @@ class WatchLinks:
         self._failures = FailureLimiter(seconds)
         self._serializer = URLSafeSerializer(list(secrets), salt=_PURPOSE, signer=Sha512Signer)
         self._changing = asyncio.Lock()
-        self._revoked: dict[str, asyncio.Event] = {}
-        """Of links that somebody looks through."""
+        self._revoked: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+        """Of links that somebody looks through, for as long as he does."""
 
     async def issue(self, row: TransferRow, lifetime: timedelta = LIFETIME) -> NewLink:
         """A new link to a transfer. Raises Conflict when it has too many, TransferNotFound."""
@@ -104,8 +106,9 @@ class WatchLinks:
             await self._keep(row, [link for link in links if link not in ended])
         for link in ended:
             _audit.info("watch link revoked", link=link.id, transfer_id=row.id)
-            if link.id in self._revoked:
-                self._revoked[link.id].set()
+            revoked = self._revoked.get(link.id)
+            if revoked is not None:
+                revoked.set()
 
     async def check(self, token: str, address: str) -> WatchLink:
         """The link of a token. Raises WatchLinkEnded for every reason alike, RateLimited after many wrong ones."""
@@ -131,14 +134,20 @@ class WatchLinks:
     async def ended(self, link: WatchLink) -> None:
         """Wait until a link ends: its time is over, or somebody revokes it."""
         revoked = self._revoked.setdefault(link.id, asyncio.Event())
-        while not revoked.is_set() and (left := (link.expires_at - self._clock()).total_seconds()) > 0:
-            try:
-                async with asyncio.timeout(min(left, _LOOK_SECONDS)):
+        while not revoked.is_set() and await self._lasts(link):
+            left = (link.expires_at - self._clock()).total_seconds()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(max(left, 0.0), _LOOK_SECONDS)):
                     await revoked.wait()
-            except TimeoutError:
-                continue
-        if link.expires_at <= self._clock():
-            self._revoked.pop(link.id, None)
+
+    async def _lasts(self, link: WatchLink) -> bool:
+        if self._clock() >= link.expires_at:
+            return False
+        try:
+            row = await self._ledger.get_transfer(link.role, link.transfer_id)
+        except TransferError:  # a database that is away for a moment ends nothing
+            return True
+        return row is not None and link in _links(row)
 
     async def _keep(self, row: TransferRow, links: list[WatchLink]) -> None:
         kept = [

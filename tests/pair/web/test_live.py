@@ -397,6 +397,20 @@ async def test_a_link_that_ends_cuts_its_watchers_off(world: World, address: str
         await Watcher().client.connect(f"http://{address}", namespaces=["/admin"], auth={"watch": token})
 
 
+async def test_who_came_through_a_link_and_goes_leaves_nothing_behind(world: World) -> None:
+    await world.row(Role.PUSHER)
+    await world.board.put(COPYING)
+    token, _ = await watch_link(world)
+    app = create_app(world.open_services)
+    async with serve(app) as address:
+        for _ in range(3):
+            async with watching(address, {"watch": token}, transports=["websocket"]) as watcher:
+                await watcher.next()
+        async with asyncio.timeout(10):
+            while app._live._tasks or app._live._watching or app._live._ends:
+                await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("token", ["", "wrong", None, ["x"], ADMIN_TOKEN])
 async def test_a_wrong_link_lets_nobody_in(world: World, address: str, token: Any) -> None:
     client = socketio.AsyncClient(reconnection=False)
