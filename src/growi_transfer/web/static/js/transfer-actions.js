@@ -70,9 +70,10 @@ function button(action, { place, said, transfer, changed, faultOf }) {
 async function order({ verb }, { id }, fault) {
   const path = `/transfers/${id}/${verb}`;
   if (verb !== "resume" && verb !== "retry") return send("POST", path);
-  // Without a valid key it would fail again at once. Whoever gives none tries it with the one there is.
+  // Without a valid key it would fail again at once. Who leaves the field empty tries it with the one there is.
   const known = WANTS_KEY.includes(fault);
-  const key = known ? await newKey() : null;
+  const key = known ? await newKey() : "";
+  if (key === null) return null;
   try {
     return await (key ? resumeWith(id, key) : send("POST", path));
   } catch (error) {
@@ -86,13 +87,13 @@ function resumeWith(id, transferKey) {
   return send("POST", `/transfers/${id}/resume`, { transferKey });
 }
 
-/** The key has ended or is not kept here: a new one of the same destination takes the transfer over. Null for none. */
+/** The key has ended or is not kept here: a new one of the same destination takes the transfer over. Null: nothing is to be done. */
 async function newKey() {
   const input = h("input", { class: "input mono", type: "password", autocomplete: "one-time-code", spellcheck: "false", id: "new-key" });
   const field = h("div", { class: "field" }, h("label", { for: "new-key" }, t("source.key")), input);
   const label = t("transfer.action.resume");
   const given = await confirmDialog(t("transfer.ask.new_key"), { title: label, confirm: label, cancel: t("common.do_nothing"), more: field });
-  return (given && input.value.trim()) || null;
+  return given ? input.value.trim() : null;
 }
 
 /** What is kept at a destination is something else after a rollback. */
