@@ -21,6 +21,8 @@ from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.wire import AttachmentFile, CopyOffer, CopyPage
 from growi_transfer.pusher.options import PushOptions
+from growi_transfer.storage.base import Offer
+from growi_transfer.storage.object_store import s3_objects
 
 LARGE = (9 << 20) + 5
 
@@ -134,6 +136,22 @@ async def test_a_file_that_has_changed_is_sent_and_the_others_are_copied(buckets
     assert row.position.state is State.COMPLETED, row.facts.get("error")
     changed = hashlib.sha256(bytes(LARGE - 1) + b"x").hexdigest()
     assert buckets.destination.digests() == {**wanted, "attachment/large.bin": changed}
+
+
+async def test_a_store_that_does_not_look_at_etags_copies_nothing(
+    buckets: Buckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = buckets.fill()
+    original = s3_objects._from
+
+    def without_etag(source: str, offer: Offer) -> dict[str, str]:
+        return {"x-amz-copy-source": original(source, offer)["x-amz-copy-source"]}
+
+    monkeypatch.setattr(s3_objects, "_from", without_etag)
+    row = await buckets.pair.push()
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    assert buckets.read_of(buckets.source) >= len(wanted)
+    assert buckets.destination.digests() == wanted
 
 
 @pytest.mark.parametrize("buckets", ["same"], indirect=True)

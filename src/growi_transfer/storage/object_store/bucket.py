@@ -196,6 +196,7 @@ class Bucket:
                 raise
 
         while page := await self.run(call, folder):
+            self._is_there = True
             last = page[-1]["path"]
             yield [_found(one["path"][skip:], one) for one in page]
 

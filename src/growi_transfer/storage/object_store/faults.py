@@ -61,7 +61,8 @@ def fault_of(error: Exception) -> Fault:
         return Fault.THROTTLED
     if isinstance(error, FileNotFoundError) or (isinstance(error, S3Refusal) and status == 404):
         return Fault.NOT_FOUND
-    if isinstance(error, exceptions.PreconditionError | exceptions.AlreadyExistsError | exceptions.NotModifiedError):
+    conditions = exceptions.PreconditionError | exceptions.AlreadyExistsError | exceptions.NotModifiedError
+    if isinstance(error, conditions) or status == 412:
         return Fault.CHANGED
     if isinstance(error, exceptions.UnauthenticatedError) or status == 401:
         return Fault.CREDENTIALS

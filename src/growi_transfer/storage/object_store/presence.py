@@ -32,7 +32,7 @@ class Presence:
         """For each path, in order: the object, or None when there is none."""
         folders: defaultdict[str, list[str]] = defaultdict(list)
         for path in dict.fromkeys(paths):
-            folders[path[: path.rindex("/") + 1]].append(path)
+            folders[path[: path.rfind("/") + 1]].append(path)
         found: dict[str, Found | None] = {}
         for looked in await asyncio.gather(*(self._in_folder(folder, some) for folder, some in folders.items())):
             found |= looked

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 from growi_transfer.protocol.errors import CopyRefused, FileNotFound, StorageUnavailable, TransferError
@@ -18,6 +20,8 @@ from growi_transfer.storage.object_store.s3_requests import S3Requests, values
 _ONE_REQUEST = 5 << 30
 """S3 copies so many bytes in one request."""
 _RANGE = 1 << 30
+_NOBODYS = '"00000000000000000000000000000000"'
+"""An ETag that no object has."""
 
 
 class S3Copies:
@@ -27,6 +31,8 @@ class S3Copies:
         self._bucket = bucket
         self._presence = presence
         self._requests = requests
+        self._looks_at_etags: bool | None = None
+        self._turn = asyncio.Lock()
 
     @property
     def name(self) -> BucketName:
@@ -40,9 +46,29 @@ class S3Copies:
         ]
 
     async def copy(self, source: str, offer: Offer, path: str, meta: FileMeta | None) -> bytes | None:
+        await self._check_store(source, offer, path)
         if offer.size > _ONE_REQUEST:
             await self._copy_in_parts(source, offer, path, meta)
             return None
+        return await self._copy(source, offer, path, meta)
+
+    async def _check_store(self, source: str, offer: Offer, path: str) -> None:
+        """Raises CopyRefused when the store copies whatever the ETag: then it proves nothing. Tried once."""
+        async with self._turn:
+            if self._looks_at_etags is None:
+                try:
+                    await self._copy(source, replace(offer, etag=_NOBODYS), path, None)
+                except CopyRefused as error:
+                    if not error.details.get("changed"):
+                        raise
+                    self._looks_at_etags = True
+                else:
+                    self._looks_at_etags = False
+                    await self._bucket.delete(path)
+            if not self._looks_at_etags:
+                raise CopyRefused("The store copies objects without looking at their ETags.")
+
+    async def _copy(self, source: str, offer: Offer, path: str, meta: FileMeta | None) -> bytes | None:
         headers = {name.lower(): value for name, value in attributes(meta).items()}
         headers |= _from(source, offer) | {"x-amz-metadata-directive": "REPLACE", "x-amz-checksum-algorithm": "SHA256"}
         headers |= _acl(self._bucket)
@@ -53,7 +79,7 @@ class S3Copies:
         except StorageUnavailable:
             raise
         except (TransferError, Changed) as error:
-            raise CopyRefused(details_of(error)) from None
+            raise _refusal(error) from None
         return _digest((values(text, "ChecksumSHA256") or [""])[0])
 
     async def _copy_in_parts(self, source: str, offer: Offer, path: str, meta: FileMeta | None) -> None:
@@ -72,19 +98,18 @@ class S3Copies:
             raise
         except (TransferError, Changed) as error:
             await upload.abort()
-            raise CopyRefused(details_of(error)) from None
+            raise _refusal(error) from None
         except BaseException:
             await upload.abort()
             raise
 
 
-def details_of(error: Exception) -> str:
-    """Why the store does not copy, for people."""
+def _refusal(error: Exception) -> CopyRefused:
     if isinstance(error, Changed):
-        return "The file in the source's bucket is another one by now."
+        return CopyRefused("The file in the source's bucket is another one by now.", changed=True)
     if isinstance(error, FileNotFound):
-        return "The store does not find the file in the source's bucket."
-    return f"The store does not copy from the source's bucket: {error}"
+        return CopyRefused("The store does not find the file in the source's bucket.")
+    return CopyRefused(f"The store does not copy from the source's bucket: {error}")
 
 
 def _from(source: str, offer: Offer) -> dict[str, str]:
