@@ -1,4 +1,5 @@
-"""Where a wiki of a test keeps its attachments, in any of GROWI's storages, looked at without our own code.
+"""Where a wiki of a test keeps its attachments, in any of GROWI's storages, looked at without our own code but
+for a signature.
 
 uploads = Uploads("aws", server, bucket)
 uploads.configure(database)                     # the settings that GROWI has in its database
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +24,9 @@ import obstore
 from obstore.store import AzureStore, GCSStore, S3Store
 from pymongo.database import Database
 from tests.fakes.object_servers import AZURE_ACCOUNT, AZURE_KEY, KEY, SECRET, ObjectServer
+
+from growi_transfer.storage.object_store.s3_signature import S3Key, query_of_url, signed_headers
+from growi_transfer.storage.places import place_of
 
 CHUNK = 4 << 20
 
@@ -89,6 +95,20 @@ class Uploads:
     def names(self) -> list[str]:
         """Everything there is, our own hidden files too."""
         return sorted(path for path, _ in self._contents())
+
+    def unfinished(self) -> list[str]:
+        """Keys of the multipart uploads that are under way in a bucket of S3."""
+        assert self.server is not None
+        place = place_of("aws", self.server.settings(self.bucket))
+        query = {"uploads": ""}
+        url = f"{self.server.endpoint}/{self.bucket}?uploads="
+        key = S3Key(place.access_key_id, place.secret_access_key, place.region)
+        host = self.server.endpoint.removeprefix("http://")
+        empty = hashlib.sha256(b"").hexdigest()
+        text = query_of_url(query)
+        headers = signed_headers(key, datetime.now(UTC), "GET", host, f"/{self.bucket}", text, {}, empty)
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
+            return re.findall("<Key>([^<]*)</Key>", answer.read().decode())
 
     def name(self, path: str) -> str:
         """Under which name `digests` has the file of a path."""
