@@ -191,19 +191,19 @@ async def test_what_cannot_be_had_ends_an_export_or_is_left_out(server_with_faul
 async def server_with_faults(
     tmp_path: Path, mongo_uri: str, mongo_database_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Server]:
-    """One collection of a kind that cannot be exported, and a large file that breaks off in the middle."""
+    """One collection of a kind that cannot be exported, and a large file that breaks off at its end."""
     async with open_server(tmp_path, mongo_uri, mongo_database_name) as server:
         fill(server, files=4)
         server.wiki.database.create_collection("metrics", timeseries={"timeField": "at"})
         broken = f"attachment/{1:032x}.bin"
-        (server.wiki.uploads / broken).write_bytes(bytes(5 << 20))
+        (server.wiki.uploads / broken).write_bytes(bytes(24 << 20))
         opened = server.services.storage.open
 
         async def breaking(path: str, *arguments: Any, **named: Any) -> AsyncIterator[Any]:
             async for chunk in opened(path, *arguments, **named):
                 yield chunk
-                if path == broken:
-                    raise StorageUnavailable()
+            if path == broken:
+                raise StorageUnavailable()
 
         monkeypatch.setattr(server.services.storage, "open", breaking)
         yield server
