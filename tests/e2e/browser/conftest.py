@@ -7,7 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,8 +68,11 @@ class World:
         """Lift the limit of a transfer."""
         send(self.source, "PATCH", f"/transfers/{transfer_id}", {"bandwidth_bytes_per_second": None})
 
-    def restart(self, server: Server) -> None:
+    @contextmanager
+    def away(self, server: Server) -> Iterator[None]:
+        """A server is stopped while inside, and started again after it."""
         server.stop()
+        yield
         server.launch()
         server.wait()
 

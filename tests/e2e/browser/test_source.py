@@ -97,8 +97,8 @@ def test_from_a_pasted_key_to_the_rollback(world: World, admin_of: Callable[...,
     state(admin, "copying")
 
     # In the middle of it the server is started again: it goes on, and so does the page.
-    world.restart(world.source)
-    page.wait_for_selector(".line.waiting", state="attached")
+    with world.away(world.source):
+        page.wait_for_selector(".line.waiting")
     admin.live()
     state(admin, "copying")
     # There is no hurry limit any more. What cannot be sent is told with its reason.

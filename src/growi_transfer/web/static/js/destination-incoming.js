@@ -9,6 +9,7 @@ import { fillActions } from "./transfer-actions.js";
 import { RUNNING, toneOf } from "./transfer-words.js";
 
 const PAGE = 10;
+const MOST = 1000; // of one answer
 const MOVED = ["documents", "files"];
 
 /**
@@ -40,12 +41,15 @@ export class Incoming {
   async ready() {
     this.isReady = true;
     this.empty.hidden = this.cards.size > 0;
-    try {
-      this.total = (await get("/transfers?role=receiver&limit=1")).total;
-      this.arrange();
-    } catch {
-      // the line says so
-    }
+    await this.load().catch(() => {}); // the line says so
+  }
+
+  /** As many as are shown: what is told live begins with the newest of both roles, and those may all be others. */
+  async load() {
+    const { transfers, total } = await get(`/transfers?role=receiver&limit=${this.shown}`);
+    this.total = total;
+    for (const transfer of transfers) if (!this.cards.has(transfer.id)) this.show(transfer);
+    this.arrange();
   }
 
   show(transfer) {
@@ -53,6 +57,7 @@ export class Incoming {
     const before = card?.transfer.state;
     if (!card) {
       card = new Card(transfer, (after) => {
+        this.show(after);
         this.watch.refresh();
         this.onChange(after);
       });
@@ -75,21 +80,12 @@ export class Incoming {
       if (this.list.children[index] !== element) this.list.insertBefore(element, this.list.children[index] ?? null);
     });
     while (this.list.children.length > wanted.length) this.list.lastElementChild.remove();
-    this.more.hidden = Math.max(this.total, sorted.length) <= wanted.length;
+    this.more.hidden = wanted.length >= MOST || Math.max(this.total, sorted.length) <= wanted.length;
   }
 
   async showMore() {
-    this.shown += PAGE;
-    try {
-      if (this.cards.size < Math.min(this.shown, this.total)) {
-        const { transfers, total } = await get(`/transfers?role=receiver&limit=${PAGE}&skip=${this.shown - PAGE}`);
-        this.total = total;
-        for (const transfer of transfers) this.show(transfer);
-      }
-    } catch (error) {
-      showError(error);
-    }
-    this.arrange();
+    this.shown = Math.min(this.shown + PAGE, MOST);
+    await this.load().catch(showError);
   }
 }
 
