@@ -18,10 +18,13 @@ export function agreedCard() {
       if (told === last) return;
       last = told;
       const accepted = new Map((details?.accepted_warnings ?? []).map((one) => [one.code, one]));
+      // Faults of files that were accepted on the way are no warnings of the transfer.
+      const warned = transfer.warnings.map(({ code }) => code);
+      const all = [...transfer.warnings, ...[...accepted.values()].filter(({ code }) => !warned.includes(code))];
       fill(
         warnings,
-        transfer.warnings.length
-          ? [h("h3", null, t("transfer.warnings")), h("ul", { class: "warnings" }, transfer.warnings.map((one) => warning(one, accepted.get(one.code))))]
+        all.length
+          ? [h("h3", null, t("transfer.warnings")), h("ul", { class: "warnings" }, all.map((one) => warning(one, accepted.get(one.code))))]
           : h("p", { class: "hint" }, t("transfer.no_warnings")),
       );
       fill(facts, shown(transfer, details).map(([key, value]) => h("div", null, h("dt", null, t(`transfer.${key}`)), h("dd", null, value))));
