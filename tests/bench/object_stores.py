@@ -1,6 +1,7 @@
 """Attachments into and between object stores, beside `rclone copy` on the same server in the same run.
 
     python -m tests.bench.object_stores --files 3000 --large 1073741824 --repeat 3
+    python -m tests.bench.object_stores --alone 5368709120     # one file from S3 to S3, and the memory of our servers
 
 Needs SeaweedFS and Debian's rclone. Prints one line of JSON: medians of seconds, of processor seconds (of both of our
 servers, or of rclone) and ratios; below 1 means that we are faster. Ours count from the beginning of the copy until
@@ -19,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -53,10 +54,10 @@ class StoreBench:
         self._server = server
         self._made = make_wiki(pair.source.mongod.uri, pair.source.uploads, size, password_seed=PASSWORD_SEED)
         self._local = Uploads("local", root=pair.source.uploads)
-        self._bucket = self._new_bucket("source")
-        self._rclone(str(pair.source.uploads), self._bucket)
+        self.bucket = self._new_bucket("source")
+        self._rclone(str(pair.source.uploads), self.bucket)
         self._wanted = self._local.digests()
-        assert self._bucket.digests() == self._wanted
+        assert self.bucket.digests() == self._wanted
 
     def run(self, repeat: int) -> dict[str, Any]:
         """Interleaved, so that whatever else the machine does falls on all of them."""
@@ -65,10 +66,10 @@ class StoreBench:
         theirs: dict[str, list[Timed]] = {name: [] for name in names}
         inside: list[Timed] = []
         for _ in range(repeat):
-            for name, source in zip(names, (self._local, self._bucket), strict=True):
-                ours[name].append(self._transfer(source))
+            for name, source in zip(names, (self._local, self.bucket), strict=True):
+                ours[name].append(self.transfer(source))
                 theirs[name].append(self._copy(str(source.root) if source.root else f"other:{source.bucket}"))
-            inside.append(self._copy(f"wiki:{self._bucket.bucket}"))
+            inside.append(self._copy(f"wiki:{self.bucket.bucket}"))
         return {
             "files": self._made.attachments,
             "bytes": self._made.attachment_bytes,
@@ -81,7 +82,7 @@ class StoreBench:
         self._server.make_bucket(bucket)
         return Uploads("aws", server=self._server, bucket=bucket)
 
-    def _transfer(self, source: Uploads) -> Timed:
+    def transfer(self, source: Uploads) -> Timed:
         """Push into a new bucket of a fresh wiki."""
         pair, target = self._pair, self._new_bucket("ours")
         with _database(pair.destination) as database:
@@ -160,6 +161,14 @@ def _summary(ours: Sequence[Timed], theirs: Sequence[Timed]) -> dict[str, Any]:
     }
 
 
+def large_between_buckets(folder: Path, size: int) -> Timed:
+    """One file of `size` bytes from S3 to S3, without rclone's turn: for the memory it takes."""
+    with s3_server(_made(folder / "s3")) as server, open_pair(_made(folder / "large")) as pair:
+        wiki = WikiSize(20, 1, 1, size, 500, exact_attachments=True, plugin=False)
+        bench = StoreBench(pair, server, wiki)
+        return bench.transfer(bench.bucket)
+
+
 def measure(folder: Path, *, files: int, file_size: int, large: int, repeat: int) -> dict[str, Any]:
     """The rows, of which those with no files are left out."""
     result: dict[str, Any] = {}
@@ -184,8 +193,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("files", 3000), ("file-size", 50_000), ("large", 1 << 30), ("repeat", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--alone", type=int, default=0)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if chosen.alone:
+            print(json.dumps(asdict(large_between_buckets(Path(folder), chosen.alone))))  # noqa: T201
+            return
         result = measure(
             Path(folder),
             files=chosen.files,
