@@ -8,6 +8,7 @@ one name the newest is the file, as the GridFS specification has it; writing rem
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
@@ -34,7 +35,7 @@ _LISTED = "attachment/"
 _FOLDERS = ("attachment", "user")
 _PAGE = 1000
 _BLOCK = BATCH_CHUNKS * CHUNK_SIZE
-_GROUP = 2 * _BLOCK
+_GROUP = 8 << 20
 """Bytes of small files read by one command; a reply has at most 16 MB."""
 
 
@@ -193,10 +194,10 @@ class GridFsStorage:
                     batch.append(document)
                     size += len(document["data"])
                     if size >= _BLOCK:
-                        await inserts.add(batch)
+                        await inserts.add(functools.partial(list, batch))
                         batch, size = [], 0
             if batch:
-                await inserts.add(batch)
+                await inserts.add(functools.partial(list, batch))
             await inserts.settled()
             known = await self._bucket.rows(files)
             older: dict[str, list[Row]] = {name: [] for name in files}
@@ -270,14 +271,13 @@ async def _add_chunks(inserts: Inserts, files_id: Any, chunks: AsyncIterator[byt
             break
         waiting += data
         while len(waiting) >= _BLOCK:
-            await inserts.add(chunks_of(files_id, memoryview(waiting)[:_BLOCK], n))
-            # A new one: chunks that are on their way are copies, but a view of them may still be held.
+            await inserts.add(functools.partial(chunks_of, files_id, memoryview(waiting)[:_BLOCK], n))
             waiting = waiting[_BLOCK:]
             n += BATCH_CHUNKS
     if found != size:
         raise SizeMismatch(path=path, expected=size)
     if waiting:
-        await inserts.add(chunks_of(files_id, waiting, n))
+        await inserts.add(functools.partial(chunks_of, files_id, waiting, n))
     await inserts.settled()
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from growi_transfer.storage.gridfs_bucket import Bucket
 
 _AT_ONCE = 3
-"""Commands of about 4 MiB each."""
+"""Commands of one file, or one bundle."""
 
 
 class Inserts:
@@ -23,11 +23,11 @@ class Inserts:
         self._bucket = bucket
         self._tasks: deque[asyncio.Task[None]] = deque()
 
-    async def add(self, chunks: Sequence[Mapping[str, Any]]) -> None:
-        """Send a batch as soon as there is a place for it. Raises the error of an earlier one."""
+    async def add(self, chunks: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        """Make a batch and send it, as soon as there is a place for it. Raises the error of an earlier one."""
         while len(self._tasks) >= _AT_ONCE:
             await self._first()
-        self._tasks.append(asyncio.ensure_future(self._bucket.add_chunks(chunks)))
+        self._tasks.append(asyncio.ensure_future(self._bucket.add_chunks(chunks())))
 
     async def settled(self) -> None:
         """Until all are in. Raises the first error."""

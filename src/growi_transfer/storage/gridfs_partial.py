@@ -8,6 +8,7 @@ when it is full.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -141,7 +142,7 @@ class GridFsPartialUpload:
             await self._replace(n, data[:CHUNK_SIZE])
             n, data = n + 1, data[CHUNK_SIZE:]
         if data:
-            await self._inserts.add(chunks_of(self._files_id, data, n))
+            await self._inserts.add(functools.partial(chunks_of, self._files_id, data, n))
 
     async def _replace(self, n: int, data: bytes) -> None:
         change = {"q": {"files_id": self._files_id, "n": n}, "u": {"$set": {"data": data}}, "upsert": True}
