@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role
@@ -16,7 +17,7 @@ from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.protocol.errors import CopyRefused, InvalidRequest, SizeMismatch, TransferError
 from growi_transfer.protocol.places import storage_paths
 from growi_transfer.protocol.progress import FilesStored
-from growi_transfer.protocol.wire import CopyOffer, CopyPage
+from growi_transfer.protocol.wire import LARGE_FILE_BYTES, CopyOffer, CopyPage
 from growi_transfer.receiver.attachments import place, too_large
 from growi_transfer.receiver.file_names import FileNames
 from growi_transfer.receiver.file_rows import fault_of, path_of, place_of
@@ -92,8 +93,17 @@ class CopiedFiles:
         file, target = offer.file, place_of(row)
         meta = FileMeta(file.content_type, file.original_name)
         digest = await self._copies.copy(bucket, Offer(offer.key, file.size, offer.etag), target, meta)
-        (found,) = await self._storage.stat_many([target])
-        if found is None or found.size != file.size:
+        if digest is None and file.size <= LARGE_FILE_BYTES:
+            # One request instead of a look and a reading.
+            (content,) = await self._storage.read_many([target], file.size)
+            if isinstance(content, TransferError) and not isinstance(content, SizeMismatch):
+                raise content
+            size = -1 if isinstance(content, TransferError) else len(content)
+            digest = b"" if isinstance(content, TransferError) else sha256(content).digest()
+        else:
+            (found,) = await self._storage.stat_many([target])
+            size = -1 if found is None else found.size
+        if size != file.size:
             await self._storage.delete(target)
             raise SizeMismatch("The copy that the store has made has another size.", size=file.size)
         return digest if digest is not None else await digest_of(self._storage, target)
