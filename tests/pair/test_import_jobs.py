@@ -121,6 +121,32 @@ async def test_a_cancelled_import_leaves_the_wiki_as_it_was(server: Server, monk
     assert (await server.ended(await put(server, body)))["state"] == "completed"
 
 
+async def test_cancelled_twice_is_answered_when_all_is_tidy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = await archive(server)
+    stopped = Stopped(server, monkeypatch)
+    job = await put(server, body)
+    await stopped.reached.wait()
+    receiver: Any = server.services.receiver
+    cancel, reached, go_on = receiver.cancel, asyncio.Event(), asyncio.Event()
+
+    async def waiting(*arguments: Any, **named: Any) -> Any:
+        reached.set()
+        await go_on.wait()
+        return await cancel(*arguments, **named)
+
+    monkeypatch.setattr(receiver, "cancel", waiting)
+    path = f"{IMPORTS}/{job['id']}/cancel"
+    first = asyncio.ensure_future(server.call("POST", path))
+    await reached.wait()
+    second = asyncio.ensure_future(server.call("POST", path))
+    done, _ = await asyncio.wait({first, second}, timeout=0.5)
+    assert not done
+    go_on.set()
+    for answer in await asyncio.gather(first, second):
+        assert answer["job"]["state"] == "cancelled"
+    assert server.wiki.own_collections() == []
+
+
 async def test_a_commit_that_has_begun_is_not_cancelled(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     body = await archive(server, attachments=False)
     reached, go_on = asyncio.Event(), asyncio.Event()

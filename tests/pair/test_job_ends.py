@@ -17,6 +17,8 @@ from aiohttp import web
 from tests.pair.instances import ADMIN_TOKEN
 from tests.pair.jobs import API, Server, fill, open_server
 
+from growi_transfer.jobs.files import JobFiles
+from growi_transfer.jobs.work import ExportWork
 from growi_transfer.protocol.errors import SettingInvalid, StorageUnavailable
 from growi_transfer.wiring import parts
 
@@ -115,6 +117,44 @@ async def test_nobody_who_does_not_answer_is_told_for_ever(
         with pytest.raises(SettingInvalid, match="WEBHOOK_SECRET"):
             async with open_server(tmp_path / "b", mongo_uri, mongo_database_name, **settings):
                 pass
+
+
+async def test_the_end_of_a_job_that_never_began_is_told(
+    tmp_path: Path, mongo_uri: str, mongo_database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forever(*_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ExportWork, "run", forever)
+    listener = Listener(204)
+    async with (
+        listener.listening() as settings,
+        open_server(tmp_path, mongo_uri, mongo_database_name, GROWI_TRANSFER_JOBS_AT_ONCE="1", **settings) as server,
+    ):
+        _, second = [(await server.call("POST", JOBS, {}, status=202))["job"] for _ in range(2)]
+        await server.call("POST", f"{JOBS}/{second['id']}/cancel")
+        await told(server, second, "delivered")
+        assert json.loads(listener.taken[0][1])["event"] == "job.cancelled"
+
+
+async def test_a_disk_that_fails_once_does_not_keep_archives_for_ever(
+    tmp_path: Path, mongo_uri: str, mongo_database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_server(tmp_path, mongo_uri, mongo_database_name, GROWI_TRANSFER_EXPORT_BYTES="1") as server:
+        fill(server)
+        sizes, failed = JobFiles.sizes, asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def fails(files: JobFiles) -> Any:
+            loop.call_soon_threadsafe(failed.set)
+            raise OSError("the disk")
+
+        monkeypatch.setattr(JobFiles, "sizes", fails)
+        first = await server.export()
+        await failed.wait()
+        monkeypatch.setattr(JobFiles, "sizes", sizes)
+        await server.export()
+        await server.until(first, "expired")
 
 
 async def test_an_admin_on_socket_io_hears_of_every_state(

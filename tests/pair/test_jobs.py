@@ -17,7 +17,9 @@ import aiohttp
 import pytest
 from tests.pair.jobs import ADMIN, API, Server, fill, open_server
 
+from growi_transfer.jobs.work import ExportWork
 from growi_transfer.ledger.jobs import JobState
+from growi_transfer.protocol.errors import StorageUnavailable
 
 JOBS = f"{API}/export-jobs"
 
@@ -269,6 +271,53 @@ async def test_a_watcher_sees_every_state_and_goes_on_where_it_was(
         events = Events(answer)
         assert (await events.next())[2]["job"]["state"] == "completed"
         assert (await events.next())[1] == "end"
+
+
+async def test_a_watcher_from_before_the_clock_was_set_back_is_told_all(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped = Stopped(server, monkeypatch)
+    job = (await server.call("POST", JOBS, {}, status=202))["job"]
+    await stopped.reached.wait()
+    url = f"{server.url}{JOBS}/{job['id']}/monitor"
+    async with server.http.get(url, headers={**ADMIN, "last-event-id": str(1 << 52)}) as answer:
+        events = Events(answer)
+        assert (await events.next())[2]["job"]["state"] == "running"
+        stopped.go_on.set()
+        while (await events.next())[1] != "end":
+            pass
+
+
+async def test_a_cancel_at_the_very_end_is_too_late_and_says_so(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = server.services.ledger
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    change = ledger.change_job
+
+    async def waiting(job_id: str, expected: Any, new: Any, *arguments: Any) -> Any:
+        if new is JobState.FAILED:
+            reached.set()
+            await go_on.wait()
+        return await change(job_id, expected, new, *arguments)
+
+    async def fails(*_: Any, **__: Any) -> Any:
+        raise StorageUnavailable("not today")
+
+    monkeypatch.setattr(ledger, "change_job", waiting)
+    monkeypatch.setattr(ExportWork, "run", fails)
+    job = (await server.call("POST", JOBS, {}, status=202))["job"]
+    await reached.wait()
+    path = f"{JOBS}/{job['id']}/cancel"
+    cancels = [asyncio.ensure_future(server.call("POST", path, status=409)) for _ in range(2)]
+    runner: Any = server.services.jobs._runner  # type: ignore[union-attr]
+    async with asyncio.timeout(30):
+        while not runner._running[job["id"]].cancelled:
+            await asyncio.sleep(0.01)
+    go_on.set()
+    for answer in await asyncio.gather(*cancels):
+        assert "failed already" in answer["errors"][0]["message"]
+    assert (await server.ended(job))["state"] == "failed"
 
 
 async def test_an_interrupted_export_is_made_by_the_next_server(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from growi_transfer.protocol.errors import InsufficientSpace, OperatorFault
@@ -56,7 +57,8 @@ class JobFiles:
         """Job id and bytes of each finished export."""
         for path in self.root.glob(f"*{_EXPORT}"):
             if _ID.fullmatch(path.stem):
-                yield path.stem, path.stat().st_size
+                with suppress(FileNotFoundError):  # its job was ended just now
+                    yield path.stem, path.stat().st_size
 
     def check_space(self, needed: int = 0) -> None:
         """Raises InsufficientSpace when `needed` bytes would not leave SPARE free."""

@@ -48,6 +48,8 @@ class Retention:
                 await self.sweep()
             except TransferError as error:
                 _log.warning("jobs_not_swept", code=code_of(error), message=error.message)
+            except Exception:  # noqa: BLE001 - whatever it was, archives must not stay for ever
+                _log.exception("jobs_not_swept")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_EVERY_SECONDS):
                     await self._wake.wait()

@@ -40,7 +40,15 @@ class _Running:
     work: Work
     progress: Progress
     task: asyncio.Task[None] = field(init=False)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the task works: one that is cancelled before that would never come to its own end."""
     cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Once: cancelled again it would leave off cleaning up after the first time."""
+        if not self.cancelled:
+            self.cancelled = True
+            self.task.cancel()
 
 
 class JobRunner:
@@ -92,11 +100,15 @@ class JobRunner:
         one = self._running.get(job_id)
         if one is None:
             return False
+        await one.begun.wait()
         one.work.refuse_cancel(one.row)
-        one.cancelled = True
-        one.task.cancel()
+        one.cancel()
         await asyncio.wait({one.task})
         return True
+
+    def tell_end(self, view: JobView) -> None:
+        """A job that never ran here has ended."""
+        self._finished(view)
 
     # at the start
 
@@ -165,6 +177,7 @@ class JobRunner:
         with bound_contextvars(job=one.row.id):
             _log.info("job_started", kind=one.row.kind.value, tries=one.row.facts["tries"])
             watching = asyncio.ensure_future(self._watch(one))
+            one.begun.set()
             try:
                 await self._work(one)
             finally:
@@ -183,16 +196,26 @@ class JobRunner:
             facts = await one.work.run(one.row, one.progress, note)
         except asyncio.CancelledError:
             if one.cancelled:
-                await asyncio.shield(self._end(one.row, JobState.CANCELLED, one.progress.facts()))
+                await self._finish(one, JobState.CANCELLED, one.progress.facts())
             raise
         except TransferError as error:
-            await self._end(one.row, JobState.FAILED, _failure(error, one.progress))
+            await self._finish(one, JobState.FAILED, _failure(error, one.progress))
         except Exception as error:  # noqa: BLE001 (a fault of ours must not leave the job looking alive)
             _log.exception("job_failed_unexpectedly")
             fault = TransferError(f"Unexpected: {type(error).__name__}")
-            await self._end(one.row, JobState.FAILED, _failure(fault, one.progress))
+            await self._finish(one, JobState.FAILED, _failure(fault, one.progress))
         else:
-            await asyncio.shield(self._end(one.row, JobState.COMPLETED, {**one.progress.facts(), **facts}))
+            await self._finish(one, JobState.COMPLETED, {**one.progress.facts(), **facts})
+
+    async def _finish(self, one: _Running, state: JobState, facts: Mapping[str, Any]) -> None:
+        """Put the job to its end. A cancel that comes meanwhile is too late, and waits for it."""
+        ending = asyncio.ensure_future(self._end(one.row, state, facts))
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            if one.cancelled:
+                await asyncio.wait({ending})
+            raise
 
     async def _end(self, row: JobRow, state: JobState, facts: Mapping[str, Any]) -> None:
         """Put a job to its end. Its files go, but for the archive of an export that is done."""
@@ -235,8 +258,7 @@ class JobRunner:
                 if row is not None and row.facts.get("cancel_requested"):
                     with suppress(StateConflict):
                         one.work.refuse_cancel(one.row)
-                        one.cancelled = True
-                        one.task.cancel()
+                        one.cancel()
 
 
 def _failure(error: TransferError, progress: Progress) -> dict[str, Any]:

@@ -59,7 +59,12 @@ class LiveJobs:
         return (change for change in reversed(self._newest.values()) if job_id in (None, change[1].id))
 
     def watching(self, job_id: str | None = None, after: int = 0) -> JobWatching:
-        """One watcher of all jobs (or of the one), from the change with this number on."""
+        """One watcher of all jobs (or of the one), from the change with this number on.
+
+        A number that was not given yet is from before the clock was set back: who has it gets what is newest.
+        """
+        if after > max(self._number, self.number()):
+            after = 0
         return JobWatching(self, job_id, after)
 
 

@@ -182,7 +182,9 @@ class Jobs:
             if stopped is not None:
                 if stopped.folder == self._files.id:
                     self._files.remove(job_id)
-                return self._board.view(stopped)
+                view = self._board.view(stopped)
+                self._runner.tell_end(view)
+                return view
             row = await self._board.row(job_id)
         if row.state in LIVE_JOBS and not await self._runner.stop(job_id):
             await self._ask_to_stop(row)

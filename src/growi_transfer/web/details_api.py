@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 
 from growi_transfer.ledger.base import FileRow, ItemState, Ledger, Role, Totals, TransferRow
 from growi_transfer.protocol.errors import InvalidRequest, all_errors
+from growi_transfer.protocol.machine import State
 from growi_transfer.pusher.options import options_of
 from growi_transfer.web.auth import guard_of, services_of
 from growi_transfer.web.present import row_of, shape_of
@@ -23,6 +24,7 @@ from growi_transfer.web.requests import api, role_of, transfer_id_of, whole_numb
 
 _FAILURES = 50
 _FAILURES_LIMIT = 500
+_Key = tuple[Role, str, State]
 _COLLECTIONS_SECONDS = 1.0
 """How old the sums of collections may be: many watchers cost what one does."""
 _REMEMBERED = 50
@@ -124,13 +126,14 @@ _MEANINGS = {
 
 
 class CollectionSums:
-    """Sums by collection, kept for a second for each transfer."""
+    """Sums by collection, kept for a second for each transfer in its state: a page that hears of the last state asks
+    once more and then no more, so what it gets must not be from before."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[Role, str], tuple[float, asyncio.Task[list[dict[str, Any]]]]] = OrderedDict()
+        self._known: OrderedDict[_Key, tuple[float, asyncio.Task[list[dict[str, Any]]]]] = OrderedDict()
 
     async def of(self, ledger: Ledger, row: TransferRow) -> list[dict[str, Any]]:
-        key = (row.role, row.id)
+        key = (row.role, row.id, row.position.state)
         known = self._known.get(key)
         if known is None or (known[1].done() and time.monotonic() - known[0] > _COLLECTIONS_SECONDS):
             known = (time.monotonic(), asyncio.ensure_future(_collections(ledger, row)))

@@ -187,3 +187,15 @@ async def test_many_watchers_cost_what_one_does(client: AsgiClient, world: World
     for _ in range(5):
         await told(client, f"{ONE}/collections")
     assert asked < 5
+
+
+async def test_what_is_told_after_the_last_state_is_not_from_before(client: AsgiClient, world: World) -> None:
+    await world.row(Role.PUSHER)
+    await world.ledger.put_collections([collection(0, "pages", 9)])
+    [one] = (await told(client, f"{ONE}/collections"))["collections"]
+    assert one["documents"] == {"done": 0, "total": 9}
+    await world.ledger.put_ranges([stored(0, 0, 9)])
+    at, done = Position(State.COPYING), Position(State.COMPLETED)
+    assert await world.ledger.move_transfer(Role.PUSHER, TRANSFER, at, done, world.clock())
+    [one] = (await told(client, f"{ONE}/collections"))["collections"]
+    assert one["documents"] == {"done": 9, "total": 9}

@@ -107,14 +107,17 @@ class Watch {
   /** The state as it is, then what came over the line while it was asked for. */
   async catchUp(via, round) {
     this.early ??= [];
+    // Of two that ask at once the later one counts: the answer of the other may be older than what the line has told.
+    const number = (this.asking = (this.asking ?? 0) + 1);
+    const stands = () => this.round === round && this.asking === number;
     let transfers;
     try {
       transfers = await this.present();
     } catch (error) {
-      if (this.round === round) this.refused(error);
+      if (stands()) this.refused(error);
       return;
     }
-    if (this.round !== round) return;
+    if (!stands()) return;
     for (const transfer of transfers) this.tell(transfer);
     const early = this.early ?? [];
     this.early = null;

@@ -32,6 +32,7 @@ class View {
     this.transfer = null;
     this.details = null;
     this.asked = 0;
+    this.askedCollections = 0;
     this.line = h("p", { class: "line waiting", role: "status" });
     this.title = h("h1", null, t("transfer.heading_one"));
     this.id = h("p", { class: "hint mono break" });
@@ -152,7 +153,9 @@ class View {
   }
 
   async askCollections() {
+    const number = (this.askedCollections += 1);
     const answer = await this.ask("/collections");
+    if (number !== this.askedCollections) return;
     // What was sent is gone then, and its rows with it.
     const gone = ["cancelled", "rolled_back"].includes(this.transfer.state) || this.details?.purged_at;
     if (answer) this.collections.show(gone ? [] : answer.collections);
