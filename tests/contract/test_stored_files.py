@@ -181,14 +181,16 @@ async def test_what_is_told_and_what_is_deleted(benches: Benches, mongo: Databas
 
 async def test_what_cannot_be_proved_old_stays(mongo: Database) -> None:
     storage = MemoryStorage()
+    await insert(mongo, "attachments", {"fileName": md5(9), "page": 1})
     await put(storage, f"attachment/{md5(3)}", b"x")
     found, _ = await all_findings(stored(mongo, storage))
-    assert [one.kept for one in found] == ["age_unknown"]
+    assert [one.kept for one in found] == ["age_unknown", ""]
     assert await delete(stored(mongo, storage)) == []
 
 
 async def test_a_document_that_comes_in_between_saves_its_file(mongo: Database) -> None:
     storage = MemoryStorage(clock=lambda: 0)
+    await insert(mongo, "attachments", {"fileName": md5(9), "page": 1})
     await storage.write_many(small([f"attachment/{md5(n)}" for n in range(3)]))
     files = stored(mongo, storage)
     outcome = files.outcome()
@@ -203,6 +205,18 @@ async def test_a_document_that_comes_in_between_saves_its_file(mongo: Database) 
     assert [one.path async for page in pages for one in page] == [f"attachment/{md5(0)}", f"attachment/{md5(2)}"]
     assert [file.path for file in await listed(storage)] == [f"attachment/{md5(1)}"]
     assert (outcome.deleted.files, outcome.deletable.files) == (2, 3)
+
+
+async def test_a_database_without_attachments_proves_nothing(mongo: Database) -> None:
+    """That of another wiki, or the private one that is started where no MONGO_URI is set."""
+    storage = MemoryStorage(clock=lambda: 0)
+    await put(storage, f"attachment/{md5(3)}", b"x")
+    files = stored(mongo, storage)
+    with pytest.raises(StateConflict, match="MONGO_URI"):
+        await files.check_deletable()
+    with pytest.raises(StateConflict, match="MONGO_URI"):
+        await delete(files)
+    assert len(await listed(storage)) == 1
 
 
 @pytest.mark.parametrize(
@@ -221,6 +235,7 @@ async def test_no_file_goes_that_a_transfer_may_need(
 ) -> None:
     ledger, storage = MemoryLedger(), MemoryStorage(clock=lambda: 0)
     came_from = State.COPYING if state is State.PAUSED else None
+    await insert(mongo, "attachments", {"fileName": md5(9), "page": 1})
     await put(storage, f"attachment/{md5(3)}", b"x")
     await ledger.create_transfer(
         TransferRow(Role.RECEIVER, "0" * 32, Position(state, came_from), {}, NOW, NOW, facts=facts)

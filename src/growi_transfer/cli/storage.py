@@ -169,8 +169,9 @@ def orphans(
     Also told: sizes that differ, files that GridFS has more than once, and parts of files that were never finished.
 
     --delete removes files without a document, and parts of files, that are older than --older-than and have a name
-    that only GROWI gives. It refuses while a transfer into this wiki is under way or may still be rolled back. Where
-    two wikis share a bucket, the files of the one look like orphans to the other: do not delete there.
+    that only GROWI gives. It refuses while a transfer into this wiki is under way or may still be rolled back, and
+    where the database has no attachment at all. Where two wikis share a bucket, the files of the one look like orphans
+    to the other: do not delete there.
 
     \b
     Examples:

@@ -144,8 +144,14 @@ class StoredFiles:
                     yield finding
 
     async def check_deletable(self) -> None:
-        """Whether no transfer into this wiki can need a file that has no document. Raises DestinationBusy while one is
-        under way, StateConflict while one may be rolled back."""
+        """Whether a file without a document can be proved to be nobody's. Raises DestinationBusy while a transfer into
+        this wiki is under way, StateConflict while one may be rolled back, and for a database without attachments:
+        with the wrong database every file would be nobody's."""
+        if not await self._database.find("attachments", {}, {"_id": 1}, limit=1):
+            raise StateConflict(
+                "There is no attachment in this database at all, so nothing is deleted. Is MONGO_URI that of the wiki"
+                " whose files these are?"
+            )
         for row in await self._ledger.list_transfers(Role.RECEIVER, _TRANSFERS):
             state = row.position.state
             if state not in FINISHED:

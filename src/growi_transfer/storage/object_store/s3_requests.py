@@ -74,9 +74,9 @@ class S3Requests:
         async with self._open().request(
             method, url, headers=signed, data=_pieces(view) if length else None, allow_redirects=False
         ) as answer:
-            found = (await answer.content.read(_LONGEST_ANSWER)).decode("utf-8", "replace")
-            # A multipart upload that cannot be completed is told in an answer that has begun with 200.
-            if answer.status >= 300 or (answer.status == 200 and "<Error>" in found[:500]):
+            found = await _text_of(answer)
+            # What fails after an answer has begun with 200 is told in it: Amazon sends blanks while it is at work.
+            if answer.status >= 300 or (answer.status == 200 and "<Error>" in found):
                 raise S3Refusal(500 if answer.status == 200 else answer.status, found)
             return answer.headers, found
 
@@ -112,6 +112,16 @@ def address_of(place: Place) -> tuple[str, str]:
 def values(text: str, name: str) -> list[str]:
     """The contents of the elements of an answer that have this name and no others in them, in order."""
     return [html.unescape(found) for found in re.findall(rf"<{name}>([^<]*)</{name}>", text)]
+
+
+async def _text_of(answer: aiohttp.ClientResponse) -> str:
+    """All of an answer, in however many pieces it comes."""
+    data = bytearray()
+    async for piece in answer.content.iter_any():
+        data += piece
+        if len(data) > _LONGEST_ANSWER:
+            raise aiohttp.ClientPayloadError("The answer is longer than any of S3.")
+    return data.decode("utf-8", "replace")
 
 
 async def _pieces(view: memoryview) -> AsyncIterator[memoryview]:
