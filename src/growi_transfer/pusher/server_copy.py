@@ -26,6 +26,8 @@ _BYTES = 1 << 30
 """Bytes that one request has copied, if they are those of several files."""
 _LARGEST = 16 << 30
 """Files over this are sent: a request has to be answered while somebody waits for it, and they are read back for it."""
+_FIRST = 8
+"""Files with which it is found out whether the store does it."""
 _log = structlog.get_logger(__name__)
 
 
@@ -41,6 +43,7 @@ class ServerCopy:
         self._outcomes = outcomes
         self._transfer_id = transfer_id
         self._is_possible: bool | None = None
+        self._has_worked = False
 
     async def run(self, sources: Sequence[Source]) -> set[str]:
         """Have what can be copied copied: the ids of those files. All others are to be sent.
@@ -49,6 +52,18 @@ class ServerCopy:
         copies = self._copies
         if copies is None or not sources or not await self._may_work(copies):
             return set()
+        if self._works():
+            return await self._copy(sources, copies)
+        # What each object is has to be asked for; not for thousands of them before it is known to be of use.
+        copied = await self._copy(sources[:_FIRST], copies)
+        if self._works():
+            copied |= await self._copy(sources[_FIRST:], copies)
+        return copied
+
+    def _works(self) -> bool:
+        return self._has_worked
+
+    async def _copy(self, sources: Sequence[Source], copies: BucketCopies) -> set[str]:
         offers = await copies.offer([source.row.path for source in sources])
         copied: set[str] = set()
         named: set[str] = set()
@@ -91,6 +106,7 @@ class ServerCopy:
             if results.get(source.row.attachment_id, {}).get("ok")
         ]
         await self._outcomes.stored(good)
+        self._has_worked |= bool(good)
         if not good:
             # One refused file may be a changed one; a whole page of them is a store that does not do it.
             self._is_possible = False
