@@ -46,7 +46,7 @@ _ABOUT_ONE_FILE = (
 
 
 _MOVED = 8
-"""How often a large file may be found at another offset than expected."""
+"""How often a large file may be found at another offset than expected before any more of it has arrived."""
 
 
 class _BundleTooLarge(Exception):
@@ -178,7 +178,7 @@ class FileSender:
 
     async def large(self, source: Source) -> None:
         """Send a file alone, from the offset at which the destination is. A fault of it is noted in its row."""
-        moved = 0
+        moved = reached = 0
         while True:
             before = self._sizes.chunk.current
             try:
@@ -187,6 +187,9 @@ class FileSender:
             except TransferError as error:
                 if is_too_large(error) and error.details.get("foreign") and self._sizes.chunk.current < before:
                     continue  # in smaller parts: what refused it stands before the destination
+                durable = self._outcomes.counted.get(source.row.attachment_id, 0)
+                if durable > reached:
+                    moved, reached = 0, durable
                 if code_of(error) == OffsetMismatch.code and moved < _MOVED:
                     moved += 1  # an answer was lost, or a request arrived twice: on from where it is now
                     continue
