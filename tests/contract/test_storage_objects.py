@@ -22,7 +22,7 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.storage.base import READ_CHUNK, FileMeta, SmallFile, StoredFile
 from growi_transfer.storage.digest import digest_of
-from growi_transfer.storage.object_store import reading
+from growi_transfer.storage.object_store import reading, s3_objects
 from growi_transfer.storage.object_store.bucket import Bucket
 from growi_transfer.storage.object_store.s3_requests import S3Refusal, S3Requests, values
 from growi_transfer.storage.object_store.storage import ObjectStorage
@@ -263,6 +263,24 @@ async def test_a_file_that_is_replaced_while_it_is_read(objects: Bench, monkeypa
 
 
 # --- settings that are wrong -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_the_store", [True, False])
+async def test_a_move_of_more_than_one_request_copies(
+    s3: Bench, monkeypatch: pytest.MonkeyPatch, by_the_store: bool
+) -> None:
+    monkeypatch.setattr(s3_objects, "ONE_REQUEST", 10 << 20)
+    monkeypatch.setattr(s3_objects, "_RANGE", 5 << 20)
+    assert isinstance(s3.storage, ObjectStorage)
+    if not by_the_store:
+        s3.storage.copies = None  # S3 without an access key of GROWI's
+    data = content((11 << 20) + 1)
+    await s3.storage.write("attachment/from", pieces(data), len(data), PICTURE)
+    await s3.storage.move("attachment/from", "attachment/to")
+    assert await get(s3.storage, "attachment/to") == data
+    assert await headers_of(s3, "attachment/to") == HEADERS
+    assert [file.path for file in await listed(s3.storage)] == ["attachment/to"]
+    assert await uploads_of(s3) == []
 
 
 async def everything(storage: ObjectStorage) -> dict[str, TransferError]:

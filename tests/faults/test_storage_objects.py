@@ -11,7 +11,7 @@ from tests.fakes.fault_proxy import Answer, Cut, FaultProxy, Truncate
 from tests.fakes.object_servers import ObjectServer
 from tests.fakes.storages import BUCKETS, NEW, OLD, WAYS, Bench, Benches, Way, content, get, listed, pieces, put, small
 
-from growi_transfer.protocol.errors import StorageFull, StorageUnavailable
+from growi_transfer.protocol.errors import StorageFull, StorageNotWritable, StorageRefused, StorageUnavailable
 from growi_transfer.storage.base import READ_CHUNK, SmallFile
 from growi_transfer.storage.object_store.storage import ObjectStorage
 from growi_transfer.storage.places import place_of
@@ -153,3 +153,40 @@ async def test_a_server_that_is_no_store(storage: ObjectStorage, proxy: FaultPro
         await storage.probe()
     with pytest.raises(StorageUnavailable):
         await storage.write("attachment/a", pieces(bytes(PART + 1)), PART + 1)
+
+
+@pytest.mark.parametrize("code", ["RequestTimeout", "IncompleteBody", "BadDigest"])
+async def test_a_request_that_did_not_arrive_whole_is_made_again(
+    storage: ObjectStorage, proxy: FaultProxy, code: str
+) -> None:
+    proxy.plan(Answer(400, body=error_page(code)), on="PUT ", times=2)
+    await storage.write("attachment/a", pieces(bytes(PART + 1)), PART + 1)
+    proxy.plan(Answer(400, body=error_page(code)), on="PUT ", times=2)
+    await put(storage, "attachment/b", b"b")
+    assert storage._bucket.retry.tried_again[Fault.NETWORK] == 4
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(301),
+        Answer(301, body=error_page("PermanentRedirect")),
+        Answer(400, body=error_page("AuthorizationHeaderMalformed")),
+    ],
+)
+async def test_a_wrong_region_is_told(storage: ObjectStorage, proxy: FaultProxy, answer: Answer) -> None:
+    proxy.plan(answer, times=None)
+    with pytest.raises(StorageNotWritable, match="aws:s3Region"):
+        await put(storage, "attachment/a", b"a")
+    with pytest.raises(StorageRefused, match="aws:s3Region"):
+        await listed(storage)
+
+
+@pytest.mark.parametrize("key", ["attachment//a", "attachment/./a", "attachment/a&#10;b"])
+async def test_a_key_that_is_no_path_is_named(storage: ObjectStorage, proxy: FaultProxy, key: str) -> None:
+    entry = f"<Key>{key}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>x</ETag><Size>1</Size>"
+    page = f"<ListBucketResult><IsTruncated>false</IsTruncated><Contents>{entry}</Contents></ListBucketResult>"
+    proxy.plan(Answer(200, body=page.encode()), on="GET .*list-type")
+    with pytest.raises(StorageRefused, match="rename or delete") as caught:
+        await listed(storage)
+    assert repr(key.replace("&#10;", "\n")) in str(caught.value)

@@ -12,6 +12,11 @@ from urllib.parse import urlsplit
 from growi_transfer.protocol.errors import StorageNotConfigured
 
 ObjectKind = Literal["aws", "gcs", "azure"]
+_ACLS = {
+    *("authenticated-read", "aws-exec-read", "bucket-owner-full-control", "bucket-owner-read"),
+    *("private", "public-read", "public-read-write"),
+}
+"""The canned ACLs that GROWI sends; with any other word it sends none."""
 _TEXT = re.compile(r"[\x21-\x7e]+")
 
 
@@ -63,6 +68,7 @@ def place_of(kind: ObjectKind, settings: ObjectStoreSettings) -> Place:
 def _aws(settings: ObjectStoreSettings) -> Place:
     values = settings.values
     key, secret = _text(values, "aws:s3AccessKeyId"), _text(values, "aws:s3SecretAccessKey")
+    acl = _text(values, "aws:s3ObjectCannedACL")
     if bool(key) != bool(secret):
         missing = "aws:s3SecretAccessKey" if key else "aws:s3AccessKeyId"
         raise _lacks("aws", missing, " Without both, the credentials of the environment or the instance are used.")
@@ -73,7 +79,7 @@ def _aws(settings: ObjectStoreSettings) -> Place:
         region=_needed("aws", values, "aws:s3Region"),
         access_key_id=key,
         secret_access_key=secret,
-        acl=_text(values, "aws:s3ObjectCannedACL"),
+        acl=acl if acl in _ACLS else "",
     )
 
 

@@ -26,6 +26,7 @@ class Fault(Enum):
     CREDENTIALS = "credentials"
     DENIED = "denied"
     NO_BUCKET = "no bucket"
+    REGION = "region"
     THROTTLED = "throttled"
     FULL = "full"
     NETWORK = "network"

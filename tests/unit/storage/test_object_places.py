@@ -40,6 +40,11 @@ def test_s3_as_growi_has_it() -> None:
     assert address_of(place) == ("https://wiki.s3.ap-northeast-1.amazonaws.com", "")
 
 
+@pytest.mark.parametrize(("set_to", "sent"), [("public-read", "public-read"), ("everybody", ""), ("private\nx: y", "")])
+def test_only_the_canned_acls_that_growi_sends(set_to: str, sent: str) -> None:
+    assert place_of("aws", settings({"aws:s3Bucket": "wiki"}, {"S3_OBJECT_ACL": set_to})).acl == sent
+
+
 def test_a_custom_endpoint_is_asked_by_path() -> None:
     place = place_of("aws", settings(AWS | {"aws:s3CustomEndpoint": "http://minio.internal:9000/"}))
     assert address_of(place) == ("http://minio.internal:9000", "wiki")

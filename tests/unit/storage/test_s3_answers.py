@@ -21,13 +21,15 @@ async def answering(*pieces: bytes) -> AsyncIterator[S3Requests]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % sum(map(len, pieces)))
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-            for _ in range(50):
-                await asyncio.sleep(0)
-        writer.close()
-        over.set()
+        try:
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                for _ in range(50):
+                    await asyncio.sleep(0)
+        finally:
+            writer.close()
+            over.set()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         endpoint = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -17,7 +17,7 @@ from growi_transfer.protocol.errors import FileNotFound, StorageRefused, Transfe
 from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.object_store.clients import Client, open_client
 from growi_transfer.storage.object_store.faults import fault_of, told
-from growi_transfer.storage.object_store.headers import attributes
+from growi_transfer.storage.object_store.headers import attributes, meta_in
 from growi_transfer.storage.object_store.running_digests import RunningDigests
 from growi_transfer.storage.object_store.s3_requests import S3Requests
 from growi_transfer.storage.paths import OWN_PREFIX
@@ -117,6 +117,16 @@ class Bucket:
             answer = await obstore.get_async(self.client, self.key(path))
             size = answer.meta["size"]
             return size, b"" if size > limit else bytes(await answer.bytes_async())
+
+        async with self._requests:
+            return await self.run(call, path)
+
+    async def meta(self, path: str) -> FileMeta:
+        """What is stored beside the bytes of an object that is not empty."""
+
+        async def call() -> FileMeta:
+            answer = await obstore.get_async(self.client, self.key(path), options={"range": (0, 1)})
+            return meta_in(answer.attributes)
 
         async with self._requests:
             return await self.run(call, path)

@@ -38,6 +38,12 @@ _CREDENTIALS = {
 }
 _FULL = {"InsufficientStorage", "QuotaExceeded", "StorageQuotaExceeded", "XMinioStorageFull", "AccountQuotaExceeded"}
 _THROTTLED = {"SlowDown", "ServerBusy", "TooManyRequests", "RequestLimitExceeded", "Throttling", "OperationTimedOut"}
+_PASSING = {"BadDigest", "IncompleteBody", "OperationAborted", "RequestTimeout", "XAmzContentSHA256Mismatch"}
+"""Refusals with a status of 400 or 409 that are about this one request on its way, and not about what it asks for."""
+_REGION = {"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect"}
+_REDIRECTED = "incorrectly configured region"
+"""obstore's words for a redirect of Amazon's, which has no address in it."""
+_KEY = re.compile(r'Path "(.{1,200}?)"(?::| contained)', re.DOTALL)
 _DENIED = {"AccessDenied", "AllAccessDisabled", "AuthorizationFailure", "AuthorizationPermissionMismatch"}
 _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "metadata/identity", "az account get-access-token")
 
@@ -55,6 +61,10 @@ def fault_of(error: Exception) -> Fault:
         return Fault.NO_BUCKET
     if code in _CREDENTIALS:
         return Fault.CREDENTIALS
+    if code in _REGION or _REDIRECTED in str(error):
+        return Fault.REGION
+    if code in _PASSING:
+        return Fault.NETWORK
     if code in _FULL or status == 507:
         return Fault.FULL
     if code in _THROTTLED or status == 429:
@@ -99,12 +109,20 @@ def told(error: Exception, place: Place, path: str, *, writing: bool) -> Transfe
             )
         case Fault.NO_BUCKET:
             return refused(f"There is no {place}{answer}. Make it, or set {_BUCKET_OF[place.kind]} to the right one.")
+        case Fault.REGION:
+            return refused(f"The {place} is not in the region {place.region}{answer}. Set aws:s3Region to its own.")
         case Fault.THROTTLED:
             return StorageUnavailable(f"The {place} asks for fewer requests{answer}.")
         case Fault.FULL:
             return StorageFull(f"The {place} is full{answer}.")
         case Fault.NETWORK:
             return StorageUnavailable(f"The {place} does not answer{answer or ' (no connection)'}.")
+        case _ if isinstance(error, exceptions.InvalidPathError) and (key := _KEY.search(str(error))):
+            return refused(
+                f"The {place} has an object that cannot be listed, since its key is no path: {key[1]!r}. GROWI makes "
+                "none such; rename or delete it.",
+                path=path,
+            )
         case _:
             return refused(f"The {place} refuses the request{answer or f' ({type(error).__name__})'}.", path=path)
 

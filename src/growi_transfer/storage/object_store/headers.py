@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from growi_transfer.storage.base import FileMeta
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from obstore import Attributes
 
 _TYPE = re.compile(r"[\x20-\x7e]{1,255}")
+_NAME = "filename*=UTF-8''"
 _UNTOUCHED = "!~*'()"
 """encodeURIComponent leaves these and letters, digits, `-`, `_` and `.` as they are."""
 
@@ -31,3 +32,9 @@ def attributes(meta: FileMeta | None) -> Attributes:
         name = quote(meta.original_name.encode("utf-8", "replace"), safe=_UNTOUCHED)
         found["Content-Disposition"] = f"attachment;filename*=UTF-8''{name}"
     return found
+
+
+def meta_in(found: Attributes) -> FileMeta:
+    """What `attributes` has made headers of."""
+    _, _, name = found.get("Content-Disposition", "").partition(_NAME)
+    return FileMeta(found.get("Content-Type", ""), unquote(name))

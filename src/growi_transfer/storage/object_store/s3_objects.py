@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 from growi_transfer.protocol.errors import CopyRefused, FileNotFound, StorageUnavailable, TransferError
 from growi_transfer.storage.base import BucketName, FileMeta, Offer
-from growi_transfer.storage.object_store.bucket import Bucket, Changed
+from growi_transfer.storage.object_store.bucket import Bucket, Changed, Found
 from growi_transfer.storage.object_store.headers import attributes
 from growi_transfer.storage.object_store.presence import Presence
 from growi_transfer.storage.object_store.s3_multipart import S3Multipart
 from growi_transfer.storage.object_store.s3_requests import S3Requests, values
 
-_ONE_REQUEST = 5 << 30
+ONE_REQUEST = 5 << 30
 """S3 copies so many bytes in one request."""
 _RANGE = 1 << 30
 _NOBODYS = '"00000000000000000000000000000000"'
@@ -47,10 +47,18 @@ class S3Copies:
 
     async def copy(self, source: str, offer: Offer, path: str, meta: FileMeta | None) -> bytes | None:
         await self._check_store(source, offer, path)
-        if offer.size > _ONE_REQUEST:
+        if offer.size > ONE_REQUEST:
             await self._copy_in_parts(source, offer, path, meta)
             return None
         return await self._copy(source, offer, path, meta)
+
+    async def copy_large(self, found: Found, path: str, meta: FileMeta) -> None:
+        """Copy an object of this bucket that one request does not. Raises StorageUnavailable."""
+        offer = Offer(self._bucket.key(found.path), found.size, found.etag or "")
+        try:
+            await self._copy_in_parts(self._bucket.place.bucket, offer, path, meta)
+        except CopyRefused as error:
+            raise StorageUnavailable(error.message, path=found.path) from None
 
     async def _check_store(self, source: str, offer: Offer, path: str) -> None:
         """Raises CopyRefused when the store copies whatever the ETag: then it proves nothing. Tried once."""

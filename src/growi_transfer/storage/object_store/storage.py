@@ -21,15 +21,14 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.protocol.places import FOLDERS
 from growi_transfer.storage.base import BucketCopies, Features, FileMeta, SmallFile, StoredFile
-from growi_transfer.storage.object_store import large, reading
-from growi_transfer.storage.object_store.bucket import Bucket
+from growi_transfer.storage.object_store import large, reading, s3_objects
+from growi_transfer.storage.object_store.bucket import Bucket, Found
 from growi_transfer.storage.object_store.partial import ObjectPartialUpload
 from growi_transfer.storage.object_store.presence import Presence
-from growi_transfer.storage.object_store.s3_objects import S3Copies
 from growi_transfer.storage.paths import OWN_PREFIX, split_path
 from growi_transfer.storage.places import Place
 
-_COPY_SECONDS = 60.0
+_COPY_SECONDS = 600.0
 
 
 class ObjectStorage:
@@ -41,7 +40,7 @@ class ObjectStorage:
         self._kind = place.kind
         self.copies: BucketCopies | None = None
         if self._bucket.s3 is not None:
-            self.copies = S3Copies(self._bucket, self._bucket.s3, self._presence)
+            self.copies = s3_objects.S3Copies(self._bucket, self._bucket.s3, self._presence)
         """Copies from other buckets; None where they are not done by the store."""
 
     @property
@@ -133,18 +132,31 @@ class ObjectStorage:
             if await self._bucket.head(target) is None:
                 raise FileNotFound(path=source)
         elif source != target:
-            await self._bucket.copy(source, target)
+            await self._copy(found, target)
             await self._wait_for(target, found.size)
             await self._bucket.delete(source)
 
+    async def _copy(self, found: Found, target: str) -> None:
+        if self._kind != "aws" or found.size <= s3_objects.ONE_REQUEST:
+            await self._bucket.copy(found.path, target)
+            return
+        meta = await self._bucket.meta(found.path)
+        if isinstance(self.copies, s3_objects.S3Copies):
+            await self.copies.copy_large(found, target, meta)
+        else:
+            await large.write(self._bucket, target, reading.read(self._bucket, found.path), found.size, meta)
+
     async def _wait_for(self, path: str, size: int) -> None:
         """A copy of Azure may still be under way when its request has been answered; it has no bytes until then."""
-        async with asyncio.timeout(_COPY_SECONDS):
-            while True:
-                found = await self._bucket.head(path)
-                if found is not None and found.size == size:
-                    return
-                await asyncio.sleep(0.2)
+        try:
+            async with asyncio.timeout(_COPY_SECONDS):
+                while True:
+                    found = await self._bucket.head(path)
+                    if found is not None and found.size == size:
+                        return
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            raise StorageUnavailable("The attachment storage has not copied the file in time.", path=path) from None
 
     async def probe(self) -> None:
         path, data = f"{OWN_PREFIX}probe/{os.urandom(12).hex()}", os.urandom(64)
