@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -45,6 +46,7 @@ class S3Requests:
         self._root = root
         self._base = parts.path
         self._host = parts.netloc
+        self._proxy = _proxy_of(root)
         self._session: aiohttp.ClientSession | None = None
 
     async def send(
@@ -72,7 +74,12 @@ class S3Requests:
         )
         url = URL(f"{self._root}{path}?{text}" if text else f"{self._root}{path}", encoded=True)
         async with self._open().request(
-            method, url, headers=signed, data=_pieces(view) if length else None, allow_redirects=False
+            method,
+            url,
+            headers=signed,
+            data=_pieces(view) if length else None,
+            allow_redirects=False,
+            proxy=self._proxy,
         ) as answer:
             found = await _text_of(answer)
             # What fails after an answer has begun with 200 is told in it: Amazon sends blanks while it is at work.
@@ -89,7 +96,6 @@ class S3Requests:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=_TIMEOUT,
-                trust_env=True,
                 connector=aiohttp.TCPConnector(limit=64),
                 headers={"user-agent": f"growi-transfer/{__version__}"},
                 skip_auto_headers=("content-type",),
@@ -112,6 +118,14 @@ def address_of(place: Place) -> tuple[str, str]:
 def values(text: str, name: str) -> list[str]:
     """The contents of the elements of an answer that have this name and no others in them, in order."""
     return [html.unescape(found) for found in re.findall(rf"<{name}>([^<]*)</{name}>", text)]
+
+
+def _proxy_of(root: str) -> str | None:
+    """The proxy that the environment names for an address. aiohttp would find it too, but would then look into
+    ~/.netrc at each request, and refuse to send one that is signed when the host stands there."""
+    parts = urlsplit(root)
+    found = getproxies().get(parts.scheme)
+    return None if not found or proxy_bypass(parts.hostname or "") else found
 
 
 async def _text_of(answer: aiohttp.ClientResponse) -> str:
