@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-BUDGETS = {"unit": 200, "contract": 240, "mongo": 100, "pair": 800, "faults": 400, "e2e": 560, "bench": 60}
+BUDGETS = {"unit": 200, "contract": 240, "mongo": 80, "pair": 850, "faults": 350, "e2e": 600, "bench": 90}
 """By folder below tests/. Together at most three times 790: installing and checking take the rest."""
 
 

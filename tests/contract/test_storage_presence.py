@@ -50,6 +50,7 @@ async def test_files_of_a_large_folder_are_asked_for_one_by_one(
     monkeypatch.setattr(Bucket, "pages", lambda bucket, folder: (listed.append(folder), pages(bucket, folder))[1])
     for _ in range(2):
         assert await bench.storage.stat_many(ASKED) == expected()
-    assert listed == ["attachment/"]
+    # Our own folder is looked through for leavings at the side.
+    assert [folder for folder in listed if folder != ".growi-transfer/"] == ["attachment/"]
     # What the listing has told by then is not asked for; the second time it is known to be of no use.
     assert len(asked) == (122 - 60) + 122

@@ -14,9 +14,9 @@ def eta_seconds(snapshot: Snapshot) -> int | None:
     """Whole seconds until all bytes are over, at the present rate; None when nobody can know."""
     if snapshot.position.state in (State.READY, State.COMMITTING, State.COMPLETED, State.ROLLED_BACK):
         return 0
-    left = snapshot.bytes_total - snapshot.bytes_done
+    left = max(0, snapshot.bytes_total - snapshot.bytes_done)  # a total is never told below what is done
     rate = round(snapshot.bytes_per_second, 1)
-    if left < 0 or rate <= 0 or left > rate * ETA_LIMIT:
+    if rate <= 0 or left > rate * ETA_LIMIT:
         return None
     return round(left / rate)
 

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import aiofiles
+from aiofiles.threadpool import wrap
 
 from growi_transfer.protocol.errors import SizeMismatch, TransferError
 from growi_transfer.storage.base import READ_CHUNK, Features, FileMeta, SmallFile, StoredFile
@@ -52,7 +52,9 @@ class LocalStorage:
 
     async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         fd = await self._open_file(path)
-        async with aiofiles.open(fd, "rb", executor=self._threads) as stream:
+        # Not by `aiofiles.open`: cancelled while it waits, it leaves the file that its thread opens to nobody.
+        with os.fdopen(fd, "rb") as file:
+            stream = wrap(file, loop=asyncio.get_running_loop(), executor=self._threads)
             try:
                 await stream.seek(offset)
                 while chunk := await stream.read(READ_CHUNK):

@@ -117,6 +117,11 @@ class Feed:
     ) -> Watching:
         """One watcher of the transfers asked for. With `ends` it is over when the one transfer asked for by id is in a
         finished state; `over`: it is from the beginning. It counts as a watcher as long as it is kept."""
+        if transfer_id is not None:
+            # What was ordered a moment ago is part of the present state, though the reader has not come to it.
+            for one in Role if role is None else (role,):
+                if (snapshot := self._board.snapshot(one, transfer_id)) is not None:
+                    self._tell(snapshot)
         watching = Watching(self, role, transfer_id, ends=ends, over=over)
         self._watchers.add(watching)
         return watching

@@ -161,6 +161,7 @@ async def test_a_snapshot_comes_back_from_the_ledger_as_it_was_without_rates(
     paused = Position(State.PAUSED, State.VERIFYING)
     await ledger.create_transfer(row(position=paused))
     board.start(row(position=paused))
+    board.apply(PUSHER, T1, Planned(5, 500, 1))
     board.apply(PUSHER, T1, DocumentsStored(4, 400, 40))
     board.apply(PUSHER, T1, ItemFailed(Failure("a", "file", "x", "", 1, True)))
     board.apply(PUSHER, T1, WarningRaised(Notice("w", "careful", {"n": [1]})))
