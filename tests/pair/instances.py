@@ -61,7 +61,7 @@ class Instance:
         return dict(entry["options"])
 
     def add_attachment(self, content: bytes, *, page: bool = True, name: str | None = None) -> dict[str, Any]:
-        """An attachment document and its file."""
+        """A file and its attachment document, in the order in which GROWI makes them."""
         identity = bson.ObjectId()
         name = name or f"{identity}00000000.bin"
         document = {
@@ -72,10 +72,10 @@ class Instance:
             "fileFormat": "application/octet-stream",
             **({"page": bson.ObjectId()} if page else {}),
         }
-        self.database["attachments"].insert_one(document)
         path = self.uploads / ("attachment" if page else "user") / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+        self.database["attachments"].insert_one(document)
         return document
 
     def files(self) -> dict[str, bytes]:
