@@ -161,12 +161,13 @@ class AttachmentSender:
         return await self._sources.fingerprint()
 
     async def _vanished(self) -> list[FileRow]:
-        """Rows of attachments that had no file, because the source has removed them since they were listed."""
+        """Rows of attachments that had no file, because the source has removed them, or given them another file, since
+        they were listed."""
         rows = list(self._outcomes.missing.values())
         gone: list[FileRow] = []
         for start in range(0, len(rows), PLAN_FILES):
             page = rows[start : start + PLAN_FILES]
-            there = await self._sources.present(page, None)
+            there = await self._sources.unchanged(page)
             gone += [row for row in page if row.attachment_id not in there]
         return gone
 

@@ -105,6 +105,17 @@ class SourceFiles:
             there.update(str(document["_id"]) for document in page)
         return there
 
+    async def unchanged(self, rows: Sequence[FileRow]) -> set[str]:
+        """Attachment ids of those of these rows whose documents are there now and name the file of the row."""
+        places = {row.attachment_id: row.path for row in rows}
+        named: list[Any] = [ObjectId(one) for one in places if ObjectId.is_valid(one)] + list(places)
+        same: set[str] = set()
+        async for page in self._found(None, {"_id": {"$in": named}}):
+            for document in page:
+                if _shown(self._paths(document), document) == places[str(document["_id"])]:
+                    same.add(str(document["_id"]))
+        return same
+
     async def fingerprint(self) -> bytes:
         """`fingerprint_of` all attachments that there are now."""
         total = EMPTY
