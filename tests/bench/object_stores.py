@@ -161,26 +161,27 @@ def _summary(ours: Sequence[Timed], theirs: Sequence[Timed]) -> dict[str, Any]:
     }
 
 
-def large_between_buckets(folder: Path, size: int) -> Timed:
+def large_between_buckets(folder: Path, server: ObjectServer, size: int) -> Timed:
     """One file of `size` bytes from S3 to S3, without rclone's turn: for the memory it takes."""
-    with s3_server(_made(folder / "s3")) as server, open_pair(_made(folder / "large")) as pair:
+    with open_pair(_made(folder / "large")) as pair:
         wiki = WikiSize(20, 1, 1, size, 500, exact_attachments=True, plugin=False)
         bench = StoreBench(pair, server, wiki)
         return bench.transfer(bench.bucket)
 
 
-def measure(folder: Path, *, files: int, file_size: int, large: int, repeat: int) -> dict[str, Any]:
+def measure(
+    folder: Path, server: ObjectServer, *, files: int, file_size: int, large: int, repeat: int
+) -> dict[str, Any]:
     """The rows, of which those with no files are left out."""
     result: dict[str, Any] = {}
-    with s3_server(_made(folder / "s3")) as server:
-        size = WikiSize(20, 1, files, file_size, 500, exact_attachments=True, plugin=False)
-        if files:
-            with open_pair(_made(folder / "small")) as pair:
-                result["small_files"] = StoreBench(pair, server, size).run(repeat)
-        if large:
-            with open_pair(_made(folder / "large")) as pair:
-                one = replace(size, attachments=1, attachment_size=large)
-                result["large_file"] = StoreBench(pair, server, one).run(repeat)
+    size = WikiSize(20, 1, files, file_size, 500, exact_attachments=True, plugin=False)
+    if files:
+        with open_pair(_made(folder / "small")) as pair:
+            result["small_files"] = StoreBench(pair, server, size).run(repeat)
+    if large:
+        with open_pair(_made(folder / "large")) as pair:
+            one = replace(size, attachments=1, attachment_size=large)
+            result["large_file"] = StoreBench(pair, server, one).run(repeat)
     return result
 
 
@@ -195,12 +196,13 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--alone", type=int, default=0)
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, s3_server(_made(Path(folder) / "s3")) as server:
         if chosen.alone:
-            print(json.dumps(asdict(large_between_buckets(Path(folder), chosen.alone))))  # noqa: T201
+            print(json.dumps(asdict(large_between_buckets(Path(folder), server, chosen.alone))))  # noqa: T201
             return
         result = measure(
             Path(folder),
+            server,
             files=chosen.files,
             file_size=chosen.file_size,
             large=chosen.large,
