@@ -6,12 +6,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -400,6 +402,22 @@ async def test_a_sync_of_the_whole_system_that_fails_is_made_good(
     results = await local.storage.write_many([SmallFile(f"attachment/{n}", b"x") for n in range(3)])
     assert [type(result) for result in results] == [type(None), StorageUnavailable, type(None)]
     assert [file.path for file in await listed(local.storage)] == ["attachment/0", "attachment/2", "attachment/a"]
+
+
+async def test_a_reading_that_is_cancelled_while_it_opens_closes_its_file(local: Bench) -> None:
+    """What nobody closes is closed by chance, with a warning."""
+    await write_one(local.storage)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        for turns in range(60):
+            task = asyncio.create_task(get(local.storage, "attachment/a"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await local.storage.close()
+        gc.collect()
+    assert [str(one.message) for one in told] == []
 
 
 async def test_no_descriptor_is_left_open(local: Bench) -> None:

@@ -277,6 +277,32 @@ async def test_attachments_that_are_removed_all_the_time_lead_to_an_end(
     assert set(pair.destination.files()) <= names
 
 
+async def test_an_attachment_that_gets_another_file_while_it_is_looked_at_arrives_with_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its document is still there: it was not removed, and that its old file is missing is not what was accepted."""
+    fill(pair, "aaa", 10)
+    attachment = pair.source.add_attachment(b"old")
+    exchange = [1]
+    original = AttachmentSender.run
+
+    async def run(self: AttachmentSender, *args: Any) -> Look:
+        if exchange:
+            # After the moment at which the documents are read, before the files are.
+            exchange.clear()
+            (pair.source.uploads / "attachment" / "another.bin").write_bytes(b"new")
+            change = {"$set": {"fileName": "another.bin"}}
+            pair.source.database["attachments"].update_one({"_id": attachment["_id"]}, change)
+            (pair.source.uploads / "attachment" / attachment["fileName"]).unlink()
+        return await original(self, *args)
+
+    monkeypatch.setattr(AttachmentSender, "run", run)
+    row = await pair.push(accept_all=True)
+    assert row.position.state is State.COMPLETED, row.facts.get("error")
+    assert pair.destination.files() == {"attachment/another.bin": b"new"}
+    same(pair, "attachments")
+
+
 async def test_a_capped_collection_that_is_written_all_the_time_leads_to_an_end(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from growi_transfer.protocol import lag as lags
@@ -14,9 +15,9 @@ def eta_seconds(snapshot: Snapshot) -> int | None:
     """Whole seconds until all bytes are over, at the present rate; None when nobody can know."""
     if snapshot.position.state in (State.READY, State.COMMITTING, State.COMPLETED, State.ROLLED_BACK):
         return 0
-    left = max(0, snapshot.bytes_total - snapshot.bytes_done)  # a total is never told below what is done
+    left = snapshot.bytes_total - snapshot.bytes_done
     rate = round(snapshot.bytes_per_second, 1)
-    if rate <= 0 or left > rate * ETA_LIMIT:
+    if left < 0 or rate <= 0 or left > rate * ETA_LIMIT:
         return None
     return round(left / rate)
 
@@ -29,6 +30,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
         files_total=snapshot.files_total,
         files_failed=snapshot.files_failed,
     )
+    size = _amounts(snapshot.bytes_done, snapshot.bytes_total)
     return {
         "id": snapshot.id,
         "role": snapshot.role,
@@ -37,7 +39,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
         "mongo": mongo.value,
         "attachments": attachments.value,
         "documents": _amounts(snapshot.documents_done, snapshot.documents_total),
-        "bytes": {**_amounts(snapshot.bytes_done, snapshot.bytes_total), "wire": snapshot.bytes_wire},
+        "bytes": {**size, "wire": snapshot.bytes_wire},
         "files": {
             "done": snapshot.files_done,
             "total": snapshot.files_total,
@@ -49,7 +51,7 @@ def to_json(snapshot: Snapshot) -> dict[str, Any]:
             "files_per_second": round(snapshot.files_per_second, 1),
             "documents_per_second": round(snapshot.documents_per_second, 1),
         },
-        "eta_seconds": eta_seconds(snapshot),
+        "eta_seconds": eta_seconds(replace(snapshot, bytes_total=size["total"])),
         "failures": [
             {
                 "item": failure.item,

@@ -122,3 +122,14 @@ async def test_many_watchers_are_told_less_often(
     while len(waits) < 3:
         await sleep(0)
     assert waits == [0.0, 1000 / feeds.TOLD_A_SECOND - feeds.PACE_SECONDS, 0.0]
+
+
+async def test_who_begins_to_watch_one_transfer_sees_what_the_reader_has_not_come_to(
+    board: MemoryBoard, feed: Feed
+) -> None:
+    """Who orders something and watches from then on would take the state before the order for the outcome."""
+    await board.put(COPYING)
+    await told(feed, 1)
+    await board.put(replace(COPYING, bytes_done=1))
+    assert [one.snapshot.bytes_done for one in feed.watching(Role.PUSHER, TRANSFER).take()] == [1]
+    assert [one.snapshot.bytes_done for one in feed.watching(None, TRANSFER).take()] == [1]
