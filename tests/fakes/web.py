@@ -52,16 +52,19 @@ class MemoryBoard:
     """The contract of the board in its shortest form: every watcher sees the newest snapshot of each transfer."""
 
     def __init__(self) -> None:
-        self.snapshots: dict[tuple[Role, str], Snapshot] = {}
+        self.held: dict[tuple[Role, str], Snapshot] = {}
         self.watchers = 0
         self._changed = asyncio.Condition()
 
     def snapshot(self, role: Role, transfer_id: str) -> Snapshot | None:
-        return self.snapshots.get((role, transfer_id))
+        return self.held.get((role, transfer_id))
+
+    def snapshots(self) -> list[Snapshot]:
+        return list(self.held.values())
 
     async def put(self, snapshot: Snapshot) -> None:
         async with self._changed:
-            self.snapshots[Role(snapshot.role), snapshot.id] = snapshot
+            self.held[Role(snapshot.role), snapshot.id] = snapshot
             self._changed.notify_all()
 
     async def watch(
@@ -71,7 +74,7 @@ class MemoryBoard:
         self.watchers += 1
         try:
             while True:
-                for key, snapshot in list(self.snapshots.items()):
+                for key, snapshot in list(self.held.items()):
                     wanted = (role is None or key[0] is role) and (transfer_id is None or key[1] == transfer_id)
                     if wanted and seen.get(key) is not snapshot:
                         seen[key] = snapshot
@@ -79,7 +82,7 @@ class MemoryBoard:
                         if transfer_id is not None and snapshot.position.state in FINISHED:
                             return
                 async with self._changed:
-                    await self._changed.wait_for(lambda: any(seen.get(k) is not v for k, v in self.snapshots.items()))
+                    await self._changed.wait_for(lambda: any(seen.get(k) is not v for k, v in self.held.items()))
         finally:
             self.watchers -= 1
 

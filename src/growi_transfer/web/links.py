@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from itsdangerous import BadData, Signer, URLSafeSerializer
+from itsdangerous import BadData, URLSafeSerializer
 from starlette.requests import HTTPConnection
 
 from growi_transfer.protocol.errors import LinkInvalid
 from growi_transfer.protocol.job_shapes import Download, JobView
 from growi_transfer.protocol.wire import API
-from growi_transfer.web.auth import services_of
+from growi_transfer.web.auth import Sha512Signer, services_of
 
 PARAMETER = "link"
 _PURPOSE = "growi-transfer/download-link/1"
 _TOKEN_LIMIT = 1000
-
-
-class _Sha512Signer(Signer):
-    default_digest_method = staticmethod(hashlib.sha512)
-    default_key_derivation = "hmac"
 
 
 class DownloadLinks:
@@ -32,7 +26,7 @@ class DownloadLinks:
         services = services_of(connection)
         self._now: datetime = services.clock()
         self._life = timedelta(seconds=services.limits.link_seconds)
-        self._serializer = URLSafeSerializer(list(services.session_secrets), salt=_PURPOSE, signer=_Sha512Signer)
+        self._serializer = URLSafeSerializer(list(services.session_secrets), salt=_PURPOSE, signer=Sha512Signer)
 
     def with_link(self, view: JobView) -> JobView:
         """The job with a fresh link, if it has a file."""

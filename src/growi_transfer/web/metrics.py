@@ -24,7 +24,6 @@ from growi_transfer.ledger.tally import Tally
 from growi_transfer.protocol.machine import RUNNING, State
 from growi_transfer.protocol.progress import Snapshot
 from growi_transfer.web.auth import guard_of, services_of, trust
-from growi_transfer.web.events import feed_of
 from growi_transfer.web.requests import api
 
 _PREFIX = "growi_transfer_"
@@ -108,9 +107,8 @@ async def metrics(request: Request) -> Response:
     _admit(request)
     services = services_of(request)
     jobs = await services.jobs.counts() if services.jobs is not None else {}
-    snapshots = [told.snapshot for _, told in feed_of(request).newest()]
     registry = CollectorRegistry()
-    registry.register(_Numbers(services.version, services.tally, snapshots, jobs))
+    registry.register(_Numbers(services.version, services.tally, services.board.snapshots(), jobs))
     for kind in (ProcessCollector, PlatformCollector, GCCollector):
         kind(registry=registry)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))

@@ -203,6 +203,8 @@ class Board(Protocol):
 
     def snapshot(self, role: Role, transfer_id: str) -> Snapshot | None: ...
 
+    def snapshots(self) -> list[Snapshot]: ...
+
 
 class JobsService(Protocol):
     """Exports and imports in the background."""
