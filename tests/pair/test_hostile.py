@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import struct
@@ -119,6 +120,13 @@ async def test_a_key_reaches_only_its_own_transfer(pair: Pair, peer: Peer) -> No
     assert (await peer.call("POST", "/generate-key", {}))[:2] == (403, "admin_required")
     bearer = {"x-growi-transfer-key": "", "authorization": f"Bearer {ADMIN_TOKEN}"}
     assert (await peer.call("POST", f"/transfers/{ID}/attachments/plan", {"files": []}, headers=bearer))[0] == 403
+
+
+async def test_a_set_up_that_comes_several_times_at_once_is_one(pair: Pair, peer: Peer) -> None:
+    answers = await asyncio.gather(*(peer.begin() for _ in range(8)))
+    assert [(status, code) for status, code, _ in answers] == [(200, "")] * 8
+    assert {answer["transfer"]["state"] for _, _, answer in answers} == {"copying"}
+    assert (await peer.volume(0, volume(bson.encode({"_id": 1}))))[0] == 200
 
 
 async def test_an_older_epoch_is_superseded(peer: Peer) -> None:

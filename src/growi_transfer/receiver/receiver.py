@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from growi_transfer.archive.growi_archive import is_growi_archive
 from growi_transfer.archive.reader import open_archive
-from growi_transfer.ledger.base import ItemState, Ledger, Role, TransferRow
+from growi_transfer.ledger.base import ItemState, Ledger, Role
 from growi_transfer.ledger.board import ProgressBoard
 from growi_transfer.ledger.life import require
 from growi_transfer.ledger.process import peak_rss_mib
 from growi_transfer.ledger.retention import rollback_until
 from growi_transfer.mongo.client import Database
-from growi_transfer.protocol.errors import (
-    DestinationBusy,
-    KeyClaimed,
-    SameInstance,
-    SetupDiffers,
-    TransferNotFound,
-)
-from growi_transfer.protocol.machine import Event, Position, State
+from growi_transfer.protocol.errors import TransferNotFound
+from growi_transfer.protocol.machine import Event, State
 from growi_transfer.protocol.merge_keys import MergePlan
 from growi_transfer.protocol.progress import Notice, Planned, WarningRaised
 from growi_transfer.protocol.receipt import CounterSignature
@@ -34,6 +29,7 @@ from growi_transfer.protocol.wire import AttachmentFile, Claim, CopyPage, PlanPa
 from growi_transfer.receiver.abandoned import BROUGHT_IN_BY, by_this_process
 from growi_transfer.receiver.archive_import import import_archive
 from growi_transfer.receiver.attachments import Attachments
+from growi_transfer.receiver.beginnings import Beginnings
 from growi_transfer.receiver.endings import Endings
 from growi_transfer.receiver.growi_import import import_growi_archive
 from growi_transfer.receiver.importer import Appended, Importer
@@ -69,6 +65,7 @@ class Receiver:
         prover: Prover,
         attachments: Attachments,
         uploads: Uploads,
+        beginnings: Beginnings,
         endings: Endings,
         work: Work,
         in_flight: InFlight,
@@ -76,7 +73,6 @@ class Receiver:
         info: Callable[[], Awaitable[dict[str, Any]]],
         storage: Storage,
         new_id: Callable[[], str],
-        instance_id: str,
         growi_version: str | None,
         retention: timedelta,
     ) -> None:
@@ -93,14 +89,15 @@ class Receiver:
         self._info = info
         self._storage = storage
         self._new_id = new_id
-        self._instance_id = instance_id
         self._growi_version = growi_version
         self._retention = retention
+        self._beginnings = beginnings
         self._endings = endings
         self._work = work
         self._in_flight = self.in_flight = in_flight
         self._receipts = receipts
-        self._going_back: dict[str, asyncio.Lock] = {}
+        self._setting_up: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._going_back: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._serving = False
 
     @asynccontextmanager
@@ -136,29 +133,15 @@ class Receiver:
 
         Raises KeyClaimed, DestinationBusy, SetupDiffers, Superseded, StateConflict, CollectionIllegal.
         """
-        if body.setup.source.instance_id == self._instance_id:
-            raise SameInstance()
-        if key_id is not None and await self.keys.claim(key_id, transfer_id) != transfer_id:
-            raise KeyClaimed()
-        known = await self._ledger.get_transfer(Role.RECEIVER, transfer_id)
-        setup = body.setup.model_dump(mode="json")
-        if known is None:
-            await self._endings.refuse_taken_names(transfer_id)
-            owner = await self._ledger.claim_destination(transfer_id)
-            if owner != transfer_id and await self._endings.clear_abandoned(owner):
-                owner = await self._ledger.claim_destination(transfer_id)
-            if owner != transfer_id:
-                raise DestinationBusy(
-                    f"The transfer {owner} into this wiki is not finished. Let it end, or cancel it here.",
-                    transfer=owner,
-                )
-            now = self._transfers.clock()
-            facts = by_this_process(server=self._serving) if brought_in else {}
-            known = await self._ledger.create_transfer(
-                TransferRow(Role.RECEIVER, transfer_id, Position(State.CHECKED), setup, now, now, epoch, facts)
-            )
-            self._board.start(known)
-        _refuse_other_setup(known, setup)
+        # A request whose line was cut is still worked on when it is sent again.
+        async with self._setting_up.setdefault(transfer_id, asyncio.Lock()):
+            return await self._put_transfer(transfer_id, body, key_id=key_id, epoch=epoch, brought_in=brought_in)
+
+    async def _put_transfer(
+        self, transfer_id: str, body: PutTransfer, *, key_id: str | None, epoch: int, brought_in: bool
+    ) -> dict[str, Any]:
+        facts = by_this_process(server=self._serving) if brought_in else {}
+        await self._beginnings.begin(transfer_id, body.setup, key_id=key_id, epoch=epoch, facts=facts)
         row = await self._transfers.admit(transfer_id, epoch)
         if row.position.state is State.CHECKED:
             await self._transfers.step(transfer_id, Event.COPY_STARTED)
@@ -179,10 +162,7 @@ class Receiver:
 
     async def claim(self, transfer_id: str, body: Claim, *, key_id: str) -> dict[str, Any]:
         """Let a new key take over a transfer, whatever state it is in. Raises SetupDiffers, KeyClaimed."""
-        known = await self._transfers.get(transfer_id)
-        _refuse_other_setup(known, body.setup.model_dump(mode="json"))
-        if await self.keys.claim(key_id, transfer_id) != transfer_id:
-            raise KeyClaimed()
+        await self._beginnings.take_over(transfer_id, body.setup, key_id=key_id)
         return await self.transfer(transfer_id)
 
     async def transfer(self, transfer_id: str) -> dict[str, Any]:
@@ -391,9 +371,3 @@ class Receiver:
         except TransferNotFound:
             return False
         return True
-
-
-def _refuse_other_setup(known: TransferRow, setup: Mapping[str, Any]) -> None:
-    different = sorted(key for key in setup if known.setup.get(key) != setup[key])
-    if different:
-        raise SetupDiffers(f"The transfer was begun with another {', '.join(different)}.", different=different)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from bson import ObjectId
 
 from growi_transfer.receiver.attachments import Attachments
+from growi_transfer.receiver.beginnings import Beginnings
 from growi_transfer.receiver.commit import Committer
 from growi_transfer.receiver.copied_files import CopiedFiles
 from growi_transfer.receiver.endings import Endings
@@ -54,6 +55,25 @@ async def receiver_of(parts: Parts, keys: Keys) -> Receiver:
         signer=parts.signer,
         destination=lambda: side_of(parts),
     )
+    endings = Endings(
+        ledger=ledger,
+        transfers=transfers,
+        committer=Committer(
+            parts.database,
+            ledger,
+            files,
+            Rules(parts.database, parts.environment, now),
+            board,
+            Merger(parts.database, ledger, now, ObjectId),
+            GrowiApplier(parts.database, ledger, Rules(parts.database, parts.environment, now), now, ObjectId),
+        ),
+        files=files,
+        importer=importer,
+        uploads=uploads,
+        in_flight=in_flight,
+        work=work,
+        receipts=receipts,
+    )
     return Receiver(
         database=parts.database,
         ledger=ledger,
@@ -67,25 +87,8 @@ async def receiver_of(parts: Parts, keys: Keys) -> Receiver:
             parts.storage, ledger, board, names, max_file_size=limit, copy=copied.put if copied else None
         ),
         uploads=uploads,
-        endings=Endings(
-            ledger=ledger,
-            transfers=transfers,
-            committer=Committer(
-                parts.database,
-                ledger,
-                files,
-                Rules(parts.database, parts.environment, now),
-                board,
-                Merger(parts.database, ledger, now, ObjectId),
-                GrowiApplier(parts.database, ledger, Rules(parts.database, parts.environment, now), now, ObjectId),
-            ),
-            files=files,
-            importer=importer,
-            uploads=uploads,
-            in_flight=in_flight,
-            work=work,
-            receipts=receipts,
-        ),
+        beginnings=Beginnings(keys, transfers, endings, instance_id=parts.instance_id),
+        endings=endings,
         receipts=receipts,
         work=work,
         in_flight=in_flight,
@@ -100,7 +103,6 @@ async def receiver_of(parts: Parts, keys: Keys) -> Receiver:
         ),
         storage=parts.storage,
         new_id=lambda: secrets.token_hex(16),
-        instance_id=parts.instance_id,
         growi_version=parts.settings.growi_version,
         retention=timedelta(days=parts.settings.retention_days),
     )
