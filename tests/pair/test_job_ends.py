@@ -18,8 +18,10 @@ from tests.pair.instances import ADMIN_TOKEN
 from tests.pair.jobs import API, Server, fill, open_server
 
 from growi_transfer.jobs.files import JobFiles
+from growi_transfer.jobs.notify import Webhooks
 from growi_transfer.jobs.work import ExportWork
-from growi_transfer.protocol.errors import SettingInvalid, StorageUnavailable
+from growi_transfer.ledger.jobs import JobState
+from growi_transfer.protocol.errors import DatabaseUnavailable, SettingInvalid, StorageUnavailable
 from growi_transfer.wiring import parts
 
 JOBS = f"{API}/export-jobs"
@@ -96,6 +98,53 @@ async def test_a_signed_notification_is_sent_until_it_is_taken(
             assert sent["event"] == "job.completed"
             assert (sent["job"]["id"], sent["job"]["file"]) == (done["id"], done["file"])
             assert "link=" not in body.decode()
+
+
+async def test_a_kill_between_the_end_of_a_job_and_its_notification_loses_none(
+    tmp_path: Path, mongo_uri: str, mongo_database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Listener(204)
+    async with listener.listening() as settings:
+        with monkeypatch.context() as killed:
+            killed.setattr(Webhooks, "_deliver", _never)
+            async with open_server(tmp_path, mongo_uri, mongo_database_name, **settings) as server:
+                fill(server)
+                done = await server.export(attachments=False)
+                assert done["webhook"] == {"state": "pending", "tries": 0, "status": None}
+        async with open_server(tmp_path, mongo_uri, mongo_database_name, **settings) as server:
+            assert await told(server, done, "delivered") == {"state": "delivered", "tries": 1, "status": 204}
+    [(headers, body)] = listener.taken
+    assert headers["x-growi-transfer-delivery"] == done["id"]
+    assert json.loads(body)["event"] == "job.completed"
+
+
+async def test_an_end_that_was_kept_though_no_answer_came_is_told(
+    tmp_path: Path, mongo_uri: str, mongo_database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Listener(204)
+    async with (
+        listener.listening() as settings,
+        open_server(tmp_path, mongo_uri, mongo_database_name, **settings) as server,
+    ):
+        fill(server)
+        ledger, lost = server.services.ledger, []
+        change = ledger.change_job
+
+        async def without_an_answer(job_id: str, expected: Any, new: Any, *arguments: Any) -> Any:
+            changed = await change(job_id, expected, new, *arguments)
+            if new is JobState.COMPLETED and not lost:
+                lost.append(job_id)
+                raise DatabaseUnavailable("The line was cut.")
+            return changed
+
+        monkeypatch.setattr(ledger, "change_job", without_an_answer)
+        done = await server.export(attachments=False)
+        await told(server, done, "delivered")
+        assert len(listener.taken) == len(lost) == 1
+
+
+async def _never(*_: Any, **__: Any) -> None:
+    await asyncio.Event().wait()
 
 
 async def test_nobody_who_does_not_answer_is_told_for_ever(

@@ -9,21 +9,31 @@ from typing import Any
 from growi_transfer.jobs.live import LiveJobs
 from growi_transfer.jobs.progress import Progress
 from growi_transfer.jobs.views import view_of
-from growi_transfer.ledger.jobs import JobKind, JobLedger, JobRow, JobState
+from growi_transfer.ledger.jobs import LIVE_JOBS, JobKind, JobLedger, JobRow, JobState
 from growi_transfer.protocol.errors import JobNotFound
 from growi_transfer.protocol.job_shapes import JobView
 
 
 class JobBoard:
-    """`keep`: how long the files of exports are kept; None: for ever."""
+    """`keep`: how long the files of exports are kept; None: for ever. `owed`: what is noted with each end, in the same
+    write, so that whoever is to be told of it is told though this process dies right then."""
 
-    def __init__(self, ledger: JobLedger, clock: Callable[[], datetime], keep: timedelta | None) -> None:
+    def __init__(
+        self,
+        ledger: JobLedger,
+        clock: Callable[[], datetime],
+        keep: timedelta | None,
+        owed: Mapping[str, Any] | None = None,
+    ) -> None:
         self.ledger = ledger
         self.clock = clock
         self.live = LiveJobs(clock)
         self.progress: dict[str, Progress] = {}
         """Of the jobs that run here."""
+        self.ended: list[Callable[[JobView], None]] = []
+        """Called with each job that this process has put to its end."""
         self._keep = keep
+        self._owed = owed or {}
 
     def view(self, row: JobRow) -> JobView:
         """How a job is shown."""
@@ -44,6 +54,23 @@ class JobBoard:
         if row is not None:
             self.show(row)
         return row
+
+    async def end(
+        self, job_id: str, expected: Collection[JobState], state: JobState, facts: Mapping[str, Any]
+    ) -> JobRow | None:
+        """Put a job to its end, as `change` does, and tell those who wait for ends."""
+        assert state not in LIVE_JOBS
+        more = {"finished_at": self.clock().isoformat(), "cancel_requested": None, **self._owed}
+        row = await self.change(job_id, expected, state, {**facts, **more})
+        if row is not None:
+            self.tell_end(row)
+        return row
+
+    def tell_end(self, row: JobRow) -> None:
+        """A job of this process is at its end."""
+        view = self.view(row)
+        for tell in self.ended:
+            tell(view)
 
     async def row(self, job_id: str, kind: JobKind | None = None) -> JobRow:
         """Raises JobNotFound."""

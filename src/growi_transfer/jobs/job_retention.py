@@ -12,6 +12,7 @@ from growi_transfer.jobs.files import JobFiles
 from growi_transfer.jobs.job_board import JobBoard
 from growi_transfer.ledger.jobs import LIVE_JOBS, JobKind, JobRow, JobState
 from growi_transfer.protocol.errors import JobInterrupted, TransferError, code_of
+from growi_transfer.protocol.job_shapes import JobView
 
 JOBS_KEPT = 1000
 """Finished jobs, newest first, whose rows are kept."""
@@ -36,8 +37,8 @@ class Retention:
         self._most = most
         self._wake = asyncio.Event()
 
-    def wake(self) -> None:
-        """There is one more archive."""
+    def wake(self, _: JobView) -> None:
+        """A job has ended: there may be one more archive."""
         self._wake.set()
 
     async def sweep_for_ever(self) -> None:
@@ -102,5 +103,4 @@ class Retention:
         }
         for row in await self._board.ledger.list_jobs(states=[JobState.RUNNING], limit=_PAGE):
             if row.folder != self._files.id and row.updated_at + _SILENT < self._board.clock():
-                now = self._board.clock().isoformat()
-                await self._board.change(row.id, [JobState.RUNNING], JobState.FAILED, {**facts, "finished_at": now})
+                await self._board.end(row.id, [JobState.RUNNING], JobState.FAILED, facts)

@@ -21,7 +21,6 @@ from growi_transfer.jobs.progress import Progress
 from growi_transfer.jobs.work import Work
 from growi_transfer.ledger.jobs import LIVE_JOBS, JobKind, JobRow, JobState
 from growi_transfer.protocol.errors import DatabaseUnavailable, JobInterrupted, StateConflict, TransferError, code_of
-from growi_transfer.protocol.job_shapes import JobView
 
 BEGINNINGS = 3
 """How often a job is begun that goes down with its server each time."""
@@ -52,7 +51,7 @@ class _Running:
 
 
 class JobRunner:
-    """`node` names this machine for people; `finished` is told each job that ends here."""
+    """`node` names this machine for people."""
 
     def __init__(
         self,
@@ -63,7 +62,6 @@ class JobRunner:
         at_once: int,
         node: str,
         sleep: Callable[[float], Awaitable[None]],
-        finished: Callable[[JobView], None],
     ) -> None:
         self._board = board
         self._files = files
@@ -71,7 +69,6 @@ class JobRunner:
         self._at_once = at_once
         self._node = node
         self._sleep = sleep
-        self._finished = finished
         self._running: dict[str, _Running] = {}
         self._wake = asyncio.Event()
 
@@ -105,10 +102,6 @@ class JobRunner:
         one.cancel()
         await asyncio.wait({one.task})
         return True
-
-    def tell_end(self, view: JobView) -> None:
-        """A job that never ran here has ended."""
-        self._finished(view)
 
     # at the start
 
@@ -221,22 +214,25 @@ class JobRunner:
         """Put a job to its end. Its files go, but for the archive of an export that is done."""
         if state is not JobState.COMPLETED or row.kind is JobKind.IMPORT:
             await asyncio.to_thread(self._files.remove, row.id)
-        facts = {**facts, "finished_at": self._board.clock().isoformat(), "cancel_requested": None}
         self._board.progress.pop(row.id, None)
-        ended = await self._ended(row, state, facts)
+        await self._keep_end(row, state, facts)
         errors = facts.get("errors") or [{}]
         transfer = {"transfer": row.facts["transfer_id"]} if "transfer_id" in row.facts else {}
         _log.info("job_ended", job=row.id, state=state.value, code=errors[-1].get("code"), **transfer)
-        if ended is not None:
-            self._finished(self._board.view(ended))
 
-    async def _ended(self, row: JobRow, state: JobState, facts: Mapping[str, Any]) -> JobRow | None:
+    async def _keep_end(self, row: JobRow, state: JobState, facts: Mapping[str, Any]) -> None:
         """Keep the end, as soon as the database lets us."""
-        for _ in range(_OUTAGE_SECONDS):
+        for tries in range(_OUTAGE_SECONDS):
             with suppress(DatabaseUnavailable):
-                return await self._board.change(row.id, LIVE_JOBS, state, facts)
+                if await self._board.end(row.id, LIVE_JOBS, state, facts) is None and tries:
+                    # It may have been kept before, and only the answer was lost.
+                    kept = await self._board.ledger.get_job(row.id)
+                    if kept is not None and kept.state is state:
+                        self._board.show(kept)
+                        self._board.tell_end(kept)
+                return
             await self._sleep(1.0)
-        return await self._board.change(row.id, LIVE_JOBS, state, facts)
+        await self._board.end(row.id, LIVE_JOBS, state, facts)
 
     async def _watch(self, one: _Running) -> None:
         """Show the progress, keep it, and see whether another server was asked to stop this job."""

@@ -40,8 +40,14 @@ def signature(secret: str, timestamp: int, body: bytes) -> str:
     return "v1=" + hmac.new(secret.encode(), b"%d." % timestamp + body, "sha256").hexdigest()
 
 
+def owed(folder: str) -> dict[str, Any]:
+    """What is noted with the end of a job: that somebody is to be told of it, by the server that has this folder."""
+    return {"webhook": {"state": "pending", "tries": 0, "status": None}, "webhook_from": folder}
+
+
 class Webhooks:
-    """Sends in the background while `running`. What was not taken when the server ends is sent by the next one."""
+    """Sends in the background while `running`. What was not taken when the server ends is sent by the next one, so what
+    was taken right before may come again."""
 
     def __init__(
         self, board: JobBoard, folder: str, post: Post | None, secret: str, sleep: Callable[[float], Awaitable[None]]
@@ -59,7 +65,8 @@ class Webhooks:
         """Owns the background work."""
         if self._post is not None:
             for row in await self._board.ledger.list_jobs(states=_FINISHED, limit=_ROWS):
-                if row.folder == self._folder and (row.facts.get("webhook") or {}).get("state") == "pending":
+                ours = row.facts.get("webhook_from", row.folder) == self._folder
+                if ours and (row.facts.get("webhook") or {}).get("state") == "pending":
                     self.tell(self._board.view(row))
         try:
             yield
@@ -77,10 +84,11 @@ class Webhooks:
 
     async def _deliver(self, view: JobView) -> None:
         tries = view.webhook.tries if view.webhook is not None else 0
-        await self._note(view.id, "pending", tries, None)
-        body = orjson.dumps({"event": f"job.{view.state}", "job": _public(view)})
+        # An archive may go before its end was told; it was completed all the same.
+        event = JobState.COMPLETED if view.state == JobState.EXPIRED else view.state
+        body = orjson.dumps({"event": f"job.{event}", "job": _public(view)})
         status: int | None = None
-        for pause in (*PAUSES, None):
+        for pause in (*PAUSES[tries:], None):
             tries += 1
             status = await self._try(view.id, body)
             if status is not None and 200 <= status < 300:

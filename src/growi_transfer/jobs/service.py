@@ -177,14 +177,11 @@ class Jobs:
         """
         row = await self._board.row(job_id, kind)
         if row.state is JobState.QUEUED:
-            facts = {"finished_at": self._board.clock().isoformat()}
-            stopped = await self._board.change(job_id, [JobState.QUEUED], JobState.CANCELLED, facts)
+            stopped = await self._board.end(job_id, [JobState.QUEUED], JobState.CANCELLED, {})
             if stopped is not None:
                 if stopped.folder == self._files.id:
                     self._files.remove(job_id)
-                view = self._board.view(stopped)
-                self._runner.tell_end(view)
-                return view
+                return self._board.view(stopped)
             row = await self._board.row(job_id)
         if row.state in LIVE_JOBS and not await self._runner.stop(job_id):
             await self._ask_to_stop(row)

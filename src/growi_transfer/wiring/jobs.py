@@ -12,12 +12,11 @@ from growi_transfer.jobs.files import JobFiles
 from growi_transfer.jobs.job_board import JobBoard
 from growi_transfer.jobs.job_retention import Retention
 from growi_transfer.jobs.job_runner import JobRunner
-from growi_transfer.jobs.notify import Post, Webhooks
+from growi_transfer.jobs.notify import Post, Webhooks, owed
 from growi_transfer.jobs.service import Jobs
 from growi_transfer.jobs.work import ExportWork, ImportWork, Work
 from growi_transfer.ledger.jobs import JobKind
 from growi_transfer.protocol.errors import SettingInvalid
-from growi_transfer.protocol.job_shapes import JobView
 from growi_transfer.pusher.address import AllowedDestinations
 from growi_transfer.pusher.pusher import Pusher
 from growi_transfer.pusher.webhook import WebhookClient
@@ -32,19 +31,16 @@ async def jobs_of(stack: AsyncExitStack, parts: Parts, receiver: Receiver | None
     files = await asyncio.to_thread(JobFiles, settings.data_dir / "jobs", _new_id())
     hours = settings.export_retention_hours
     keep = timedelta(hours=hours) if hours else None
-    board = JobBoard(parts.ledger, now, keep)
+    post, secret = _webhook(parts)
+    board = JobBoard(parts.ledger, now, keep, owed(files.id) if post is not None else None)
     works: dict[JobKind, Work] = {}
     if pusher is not None:
         works[JobKind.EXPORT] = ExportWork(pusher, files, asyncio.sleep)
     if receiver is not None:
         works[JobKind.IMPORT] = ImportWork(receiver, parts.board, files, asyncio.sleep, _new_id)
-    webhooks = Webhooks(board, files.id, *_webhook(parts), asyncio.sleep)
+    webhooks = Webhooks(board, files.id, post, secret, asyncio.sleep)
     retention = Retention(board, files, keep=keep, most=settings.export_bytes)
-
-    def finished(view: JobView) -> None:
-        webhooks.tell(view)
-        retention.wake()
-
+    board.ended += [webhooks.tell, retention.wake]
     node = socket.gethostname()
     runner = JobRunner(
         board,
@@ -53,7 +49,6 @@ async def jobs_of(stack: AsyncExitStack, parts: Parts, receiver: Receiver | None
         at_once=settings.jobs_at_once,
         node=node,
         sleep=asyncio.sleep,
-        finished=finished,
     )
     jobs = Jobs(
         board,
