@@ -41,6 +41,7 @@ DOCUMENTS: list[dict[str, Any]] = [
     {"fileName": md5(5), "page": 1, "filePath": f"user/{md5(105)}", "fileSize": 5},
     {"fileName": md5(6), "page": 1, "filePath": "backup/out", "fileSize": 6},
     {"fileName": "日本.png", "page": 1, "fileSize": 7},
+    {"fileName": md5(8), "page": None, "attachmentType": "AUDIT_LOG_BULK_EXPORT", "fileSize": 8},
     {"fileName": "a/b", "page": 1},
     {"fileName": 7},
     {},
@@ -121,20 +122,20 @@ async def test_every_document_once_and_every_file_of_nobody(mongo: Database, kin
     storage = MemoryStorage(kind=kind)
     await insert(mongo, "attachments", *({"_id": n, **one} for n, one in enumerate(DOCUMENTS)))
     expected: dict[int, str] = {}
-    for number, document in enumerate(DOCUMENTS[:7]):
+    for number, document in enumerate(DOCUMENTS[:8]):
         paths = storage_paths(naming_of(document), kind)
         path = paths[number % len(paths)]
         expected[number] = _as_listed(path) if kind == "gridfs" else path
         await put(storage, expected[number], b"x" * (number + 1))
     orphans = {f"attachment/{md5(90)}", "attachment/zz", f"attachment/{PAGE_ID}/{md5(91)}"}
-    orphans |= {"user/z", "page-bulk-export/a"} if kind != "gridfs" else set()
+    orphans |= {"user/z", "page-bulk-export/a", "audit-log-bulk-export/a"} if kind != "gridfs" else set()
     await storage.write_many(small([*orphans, "backup/of/somebody"]))
     documents = attachments_by_path(mongo, layout_of(kind))
     found: list[Match] = [one async for one in matches(storage, documents)]
     files = {one.document["_id"]: one.file.path for one in found if one.document is not None and one.file is not None}
     assert files == expected
     assert sorted(one.document["_id"] for one in found if one.document is not None) == list(range(len(DOCUMENTS)))
-    assert {one.document["_id"] for one in found if not one.is_legal and one.document is not None} == {7, 8, 9}
+    assert {one.document["_id"] for one in found if not one.is_legal and one.document is not None} == {8, 9, 10}
     assert {one.file.path for one in found if one.document is None and one.file is not None} == orphans
 
 
@@ -186,6 +187,17 @@ async def test_what_cannot_be_proved_old_stays(mongo: Database) -> None:
     found, _ = await all_findings(stored(mongo, storage))
     assert [one.kept for one in found] == ["age_unknown", ""]
     assert await delete(stored(mongo, storage)) == []
+
+
+async def test_a_folder_that_growi_has_named_and_not_used_is_told_and_stays(mongo: Database) -> None:
+    storage = MemoryStorage(clock=lambda: 0)
+    await insert(mongo, "attachments", {"fileName": md5(9), "attachmentType": "AUDIT_LOG_BULK_EXPORT"})
+    await storage.write_many(small([f"audit-log-bulk-export/{md5(n)}" for n in (3, 9)]))
+    files = stored(mongo, storage)
+    found, outcome = await all_findings(files)
+    assert [(one.path, one.kept) for one in found] == [(f"audit-log-bulk-export/{md5(3)}", "audit_log")]
+    assert (outcome.deletable.files, await delete(files)) == (0, [])
+    assert {name: one.files for name, one in (await files.usage()).items()} == {"audit-log-bulk-export": 2}
 
 
 async def test_a_document_that_comes_in_between_saves_its_file(mongo: Database) -> None:

@@ -44,6 +44,11 @@ WHERE: dict[str, dict[str, str]] = {
         "mongodb": f"attachment/{md5(6)}.zip",
         "aws": f"page-bulk-export/{md5(6)}.zip",
     },
+    "audit log": {
+        "local": f"user/{md5(7)}.zip",
+        "mongodb": f"attachment/{md5(7)}.zip",
+        "aws": f"user/{md5(7)}.zip",
+    },
 }
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "page": {"fileName": f"{md5(1)}.png", "page": bson.ObjectId(), "attachmentType": "WIKI_PAGE"},
@@ -52,6 +57,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "legacy": {"fileName": f"{md5(4)}.png", "page": OLD_PAGE, "filePath": LEGACY},
     "legacy, large": {"fileName": f"{md5(5)}.mp4", "page": OLD_PAGE, "filePath": WHERE["legacy, large"]["aws"]},
     "export": {"fileName": f"{md5(6)}.zip", "page": None, "attachmentType": "PAGE_BULK_EXPORT"},
+    "audit log": {"fileName": f"{md5(7)}.zip", "page": None, "attachmentType": "AUDIT_LOG_BULK_EXPORT"},
 }
 CONTENT = {name: name.encode() if "large" not in name else bytes(LARGE) for name in DOCUMENTS}
 
@@ -125,6 +131,7 @@ async def test_every_file_is_where_the_destinations_growi_looks(
 async def test_files_that_lie_where_an_older_growi_put_them(pair: Pair) -> None:
     """In a folder, 3.3 used `filePath`; an export may have been copied over from S3 with its folder."""
     places = {name: WHERE[name]["aws"] for name in DOCUMENTS}
+    places["audit log"] = f"audit-log-bulk-export/{md5(7)}.zip"
     await fill(pair, "local", places)
     row = await pair.push()
     assert row.position.state is State.COMPLETED, row.facts.get("error")

@@ -31,6 +31,7 @@ _KEPT = {
     "age_unknown": "age not known",
     "name_not_growi": "not a name of GROWI's",
     "user_image": "a user's image",
+    "audit_log": "in a folder for exports of the audit log",
 }
 
 
@@ -126,13 +127,14 @@ def du(context: typer.Context, prefix: Prefix = "", json: Json = False) -> None:
 
     \b
     Kinds:
-      attachment         of pages (in GridFS: all of them)
-      user               profile images, the brand logo
-      page-bulk-export   exports of pages (S3 and GCS)
-      legacy             of GROWI 3.3 and older, in folders by page
-      probe              with which GROWI tries its storage
-      growi-transfer     what transfers keep aside
-      other              what GROWI does not make
+      attachment              of pages (in GridFS: all of them)
+      user                    profile images, the logo, exports of the audit log
+      page-bulk-export        exports of pages (S3 and GCS)
+      audit-log-bulk-export   named by GROWI 8, not used yet
+      legacy                  of GROWI 3.3 and older, in folders by page
+      probe                   with which GROWI tries its storage
+      growi-transfer          what transfers keep aside
+      other                   what GROWI does not make
 
     \b
     Examples:

@@ -20,7 +20,7 @@ from growi_transfer.mongo.client import Database
 from growi_transfer.mongo.inspection import attachments_by_path, named_paths, users_images
 from growi_transfer.protocol.errors import DestinationBusy, StateConflict, StorageNotConfigured
 from growi_transfer.protocol.machine import FINISHED, State
-from growi_transfer.protocol.places import family_of, is_made_by_growi, layout_of
+from growi_transfer.protocol.places import AUDIT_FOLDER, family_of, is_made_by_growi, layout_of
 from growi_transfer.storage.base import Leftover, Storage, StoredFile
 from growi_transfer.storage.check import Step, StorageCheck
 from growi_transfer.storage.matching import matches
@@ -53,8 +53,8 @@ class Finding:
     attachment_id: str = ""
     document_size: int | None = None
     kept: str = ""
-    """Of a file without a document: why it is not deleted (`young`, `age_unknown`, `name_not_growi`, `user_image`);
-    empty if it may be."""
+    """Of a file without a document: why it is not deleted (`young`, `age_unknown`, `name_not_growi`, `user_image`,
+    `audit_log`); empty if it may be."""
 
 
 @dataclass(slots=True)
@@ -228,6 +228,9 @@ def _findings(
 
 
 def _reason_to_keep(file: StoredFile, border: float, images: set[str]) -> str:
+    if file.path.startswith(AUDIT_FOLDER):
+        # How a GROWI that uses this folder will find its files there is not known yet.
+        return "audit_log"
     if not is_made_by_growi(file.path):
         return "user_image" if file.path.rpartition("/")[2] in images else "name_not_growi"
     if file.path.rpartition("/")[2] in images:

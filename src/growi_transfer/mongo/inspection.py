@@ -14,7 +14,7 @@ from bson.regex import Regex
 
 from growi_transfer.mongo.client import DECODED, Database
 from growi_transfer.protocol.errors import DatabaseRefused
-from growi_transfer.protocol.places import EXPORT, EXPORT_FOLDER, Layout
+from growi_transfer.protocol.places import AUDIT_EXPORT, AUDIT_FOLDER, EXPORT, EXPORT_FOLDER, Layout
 
 _BATCH = 2000
 _OBJECT = 0x03
@@ -55,7 +55,7 @@ async def attachments_by_path(database: Database, layout: Layout) -> AsyncIterat
     """
     # Nearly all have one place, made of two fields: GROWI's index gives their order, which is three times as fast as
     # having the server sort them. It sorts the others, on its disk if need be.
-    usual: Mapping[str, Any] = {"filePath": {"$in": [None, ""]}, "attachmentType": {"$ne": EXPORT}}
+    usual: Mapping[str, Any] = {"filePath": {"$in": [None, ""]}, "attachmentType": {"$nin": [EXPORT, AUDIT_EXPORT]}}
     others = _by_computed_path(database, {"$nor": [usual]}, layout)
     if layout.has_folders:
         folders: list[tuple[str, dict[str, Any]]] = [
@@ -146,8 +146,9 @@ def _places(layout: Layout) -> list[Any]:
     folder = {"$cond": [{"$eq": [{"$ifNull": ["$page", None]}, None]}, "user/", "attachment/"]}
     usual = {"$concat": [folder, name]}
     export = {"$cond": [{"$eq": ["$attachmentType", EXPORT]}, {"$concat": [EXPORT_FOLDER, name]}, None]}
+    audit = {"$cond": [{"$eq": ["$attachmentType", AUDIT_EXPORT]}, {"$concat": [AUDIT_FOLDER, name]}, None]}
     found = [export, usual] if layout.export_folder else [usual, export]
-    return [file_path, *found] if layout.legacy_paths else [*found, file_path]
+    return [file_path, *found, audit] if layout.legacy_paths else [*found, file_path, audit]
 
 
 def _is_text(field: str) -> dict[str, Any]:

@@ -5,6 +5,8 @@ images, the brand logo). What differs, as GROWI 7.3 and 8.x have it in their upl
 
 * S3 looks at the document's `filePath` first, which 3.3 and older wrote (`attachment/<page id>/<name>`).
 * S3 and GCS keep exports of pages (PAGE_BULK_EXPORT) under `page-bulk-export/`; elsewhere they are among `user/`.
+* Exports of the audit log (AUDIT_LOG_BULK_EXPORT, 8.x) are among `user/`. GROWI 8 has a name for a folder of their own,
+  `audit-log-bulk-export/`, which none of its uploaders uses yet: a file that is there is found, and never deleted.
 * GridFS has no folders.
 
 Older GROWIs used `filePath` in a folder and in GridFS too, so a file that is not where today's GROWI looks is looked
@@ -24,7 +26,10 @@ from growi_transfer.protocol.names import attachment_path, check_file_name, chec
 EXPORT = "PAGE_BULK_EXPORT"
 """`attachmentType` of an export of pages."""
 EXPORT_FOLDER = "page-bulk-export/"
-FOLDERS = ("attachment/", EXPORT_FOLDER, "user/")
+AUDIT_EXPORT = "AUDIT_LOG_BULK_EXPORT"
+"""`attachmentType` of an export of the audit log."""
+AUDIT_FOLDER = "audit-log-bulk-export/"
+FOLDERS = ("attachment/", AUDIT_FOLDER, EXPORT_FOLDER, "user/")
 """GROWI's folders, in the order of their names."""
 
 _PROBE = re.compile(r"(attachment/)?[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\.growi")
@@ -67,6 +72,8 @@ class Naming:
     is_export: bool = False
     file_path: str = ""
     """Empty where there is none."""
+    is_audit_export: bool = False
+    """No part of an announcement: no GROWI looks for these elsewhere than for other files without a page."""
 
 
 def naming_of(document: Mapping[str, Any]) -> Naming:
@@ -82,6 +89,7 @@ def naming_of(document: Mapping[str, Any]) -> Naming:
         has_page=document.get("page") is not None,
         is_export=document.get("attachmentType") == EXPORT,
         file_path=file_path,
+        is_audit_export=document.get("attachmentType") == AUDIT_EXPORT,
     )
 
 
@@ -103,6 +111,8 @@ def storage_paths(naming: Naming, kind: str) -> tuple[str, ...]:
     export = [EXPORT_FOLDER + check_file_name(naming.file_name)] if naming.is_export else []
     found = [*export, usual] if layout.export_folder else [usual, *export]
     found = [*legacy, *found] if layout.legacy_paths else [*found, *legacy]
+    if naming.is_audit_export:
+        found.append(AUDIT_FOLDER + check_file_name(naming.file_name))
     return tuple(dict.fromkeys(found))
 
 

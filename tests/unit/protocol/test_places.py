@@ -11,6 +11,7 @@ from hypothesis import strategies as some
 from growi_transfer.protocol.errors import NameIllegal
 from growi_transfer.protocol.names import check_file_path
 from growi_transfer.protocol.places import (
+    AUDIT_EXPORT,
     EXPORT,
     Naming,
     family_of,
@@ -28,6 +29,7 @@ PAGE = {"fileName": NAME, "page": "p", "attachmentType": "WIKI_PAGE"}
 FACE = {"fileName": NAME, "page": None, "attachmentType": "PROFILE_IMAGE"}
 LOGO = {"fileName": NAME, "attachmentType": "BRAND_LOGO"}
 EXPORTED = {"fileName": NAME, "page": None, "attachmentType": EXPORT}
+AUDITED = {"fileName": NAME, "page": None, "attachmentType": AUDIT_EXPORT}
 LEGACY = {**PAGE, "filePath": OLD}
 
 
@@ -38,6 +40,7 @@ LEGACY = {**PAGE, "filePath": OLD}
         *((one, kind, f"user/{NAME}") for kind in ("aws", "gcs", "azure", "local", "gridfs") for one in (FACE, LOGO)),
         *((EXPORTED, kind, f"page-bulk-export/{NAME}") for kind in ("aws", "gcs")),
         *((EXPORTED, kind, f"user/{NAME}") for kind in ("azure", "local", "gridfs", "mongodb")),
+        *((AUDITED, kind, f"user/{NAME}") for kind in ("aws", "gcs", "azure", "local", "gridfs")),
         (LEGACY, "aws", OLD),
         ({**EXPORTED, "filePath": OLD}, "aws", OLD),
         *((LEGACY, kind, f"attachment/{NAME}") for kind in ("gcs", "azure", "local", "gridfs")),
@@ -53,6 +56,8 @@ def test_where_older_versions_looked() -> None:
     assert storage_paths(naming_of(LEGACY), "aws") == (OLD, f"attachment/{NAME}")
     assert storage_paths(naming_of(LEGACY), "gridfs") == (f"attachment/{NAME}", f"attachment/{OLD}")
     assert storage_paths(naming_of(EXPORTED), "gcs") == (f"page-bulk-export/{NAME}", f"user/{NAME}")
+    assert storage_paths(naming_of(AUDITED), "aws") == (f"user/{NAME}", f"audit-log-bulk-export/{NAME}")
+    assert storage_paths(naming_of(AUDITED), "gridfs") == (f"user/{NAME}",)
     assert storage_paths(naming_of(PAGE), "aws") == (f"attachment/{NAME}",)
     assert storage_paths(Naming(NAME, True, file_path=f"attachment/{NAME}"), "aws") == (f"attachment/{NAME}",)
 
@@ -94,6 +99,7 @@ def test_families() -> None:
     assert [family_of(path) for path in (f"attachment/{NAME}", "user/x", f"page-bulk-export/{MD5}.zip", OLD)] == [
         *("attachment", "user", "page-bulk-export", "legacy")
     ]
+    assert family_of(f"audit-log-bulk-export/{MD5}.zip") == "audit-log-bulk-export"
     probe = "0f0e0d0c-1234-4abc-8def-000000000000.growi"
     assert (family_of(probe), family_of(f"attachment/{probe}")) == ("probe", "probe")
     assert [family_of(path) for path in ("x", "attachment", "backup/attachment/x", "")] == ["other"] * 4
