@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +68,7 @@ def demo(
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave both servers running until Ctrl-C.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON value a line; the last one is the result.")] = False,
-    damage: Annotated[str | None, typer.Option("--break", hidden=True)] = None,
+    damages: Annotated[list[str] | None, typer.Option("--break", hidden=True)] = None,
 ) -> None:
     """Move a generated wiki between two servers on this machine, and check it.
 
@@ -87,13 +87,13 @@ def demo(
 
     Exit code 0 only if both wikis are identical.
     """
-    if damage is not None and damage not in DAMAGES:
+    if not DAMAGES.keys() >= {*(damages or ())}:
         raise typer.BadParameter(f"--break is one of {', '.join(DAMAGES)}.")
     output = session_of(context).output
     output.json = json
     wiki = WikiSize(pages, revisions, attachments, attachment_size, body_size, seed)
     with until_stopped(), work_folder("demo", work_dir, output.note) as folder, open_pair(folder) as pair:
-        comparison = _move(pair, wiki, output, damage, {"volumes": volumes, "attachments": parallel})
+        comparison = _move(pair, wiki, output, damages or (), {"volumes": volumes, "attachments": parallel})
         if keep:
             _stay(pair, folder, output)
     if not comparison.identical:
@@ -101,7 +101,7 @@ def demo(
 
 
 def _move(
-    pair: Pair, wiki: WikiSize, output: Output, damage: str | None, parallelism: Mapping[str, int | None]
+    pair: Pair, wiki: WikiSize, output: Output, damages: Sequence[str], parallelism: Mapping[str, int | None]
 ) -> Comparison:
     began = time.monotonic()
     _say(output, "Generating a wiki ...")
@@ -118,7 +118,7 @@ def _move(
         shown.close()
     _say(output, "Comparing both wikis ...")
     began = time.monotonic()
-    comparison = judge(pair, pushed, former, damage=damage)
+    comparison = judge(pair, pushed, former, damages)
     _say(output, f"Compared in {duration(time.monotonic() - began)}.\n")
     if output.json:
         result = result_of(pushed, comparison)

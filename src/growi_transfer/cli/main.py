@@ -172,7 +172,9 @@ def main() -> None:
             stream.flush()
         except BrokenPipeError:
             silence(stream)
-    sys.exit(code)
+    # Everything of ours is closed. Python would now take apart a thousand modules, which holds up each command by
+    # 0.3 s for memory that the system takes back at once.
+    os._exit(code)
 
 
 def _tell(error: BaseException, output: Output) -> None:

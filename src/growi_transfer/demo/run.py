@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,9 +89,9 @@ def push(pair: Pair, show: Callable[[Mapping[str, Any]], None], **options: Any) 
     return Pushed(transfer_id, shape, held, timeline, peaks)
 
 
-def judge(pair: Pair, pushed: Pushed, former: Former, *, damage: str | None = None) -> Comparison:
-    """Compare both wikis. `damage`: a name in DAMAGES, done to the destination first."""
-    if damage is not None:
+def judge(pair: Pair, pushed: Pushed, former: Former, damages: Sequence[str] = ()) -> Comparison:
+    """Compare both wikis. `damages`: names in DAMAGES, done to the destination first."""
+    for damage in damages:
         DAMAGES[damage](pair.destination.side)
     expected = Expected(former, rewrites_of(pushed.held.get("told") or {}, former))
     return compare(pair.source.side, pair.destination.side, expected)
