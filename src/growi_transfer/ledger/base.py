@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
 from growi_transfer.ledger.jobs import JobLedger
+from growi_transfer.ledger.sessions import SessionLedger
 from growi_transfer.protocol.machine import Position, State
 
 _Bytes: TypeAlias = bytes  # for annotations below a field that is named `bytes`
@@ -191,7 +192,7 @@ class Totals:
     bytes: int = 0
 
 
-class Ledger(JobLedger, Protocol):
+class Ledger(JobLedger, SessionLedger, Protocol):
     async def prepare(self) -> None:
         """Make what must exist (collections, indexes). Call once at start; calling again changes nothing."""
 

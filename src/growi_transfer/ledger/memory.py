@@ -26,6 +26,7 @@ from growi_transfer.ledger.base import (
     TransferRow,
 )
 from growi_transfer.ledger.memory_jobs import MemoryJobs
+from growi_transfer.ledger.memory_sessions import MemorySessions
 from growi_transfer.ledger.values import (
     bson_bytes,
     check_fact_names,
@@ -38,7 +39,7 @@ from growi_transfer.ledger.values import (
 from growi_transfer.protocol.machine import Position, State
 
 
-class MemoryLedger(MemoryJobs):
+class MemoryLedger(MemoryJobs, MemorySessions):
     """`Ledger` in dictionaries."""
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ class MemoryJobs:
     """`JobLedger` in a dictionary."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._jobs: dict[str, JobRow] = {}
 
     async def add_job(self, row: JobRow) -> None:

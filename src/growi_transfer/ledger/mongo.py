@@ -47,6 +47,7 @@ from growi_transfer.ledger.mongo_rows import (
     transfer_row,
     transfers_query,
 )
+from growi_transfer.ledger.mongo_sessions import SESSIONS, MongoSessions
 from growi_transfer.ledger.mongo_store import Commands, Store
 from growi_transfer.ledger.values import bson_bytes, check_fact_names, json_text, milliseconds
 from growi_transfer.protocol.machine import Position, State
@@ -65,13 +66,13 @@ RECEIPTS = OWN_PREFIX + "receipts"
 
 # Files by state; with the size the totals are read from the index alone.
 _INDEXES = {FILES: [{"key": {"state": 1, "_id": 1, "size": 1}, "name": "by_state"}]}
-_COLLECTIONS = (TRANSFERS, COLLECTIONS, RANGES, FILES, KEYS, JOURNAL, CLAIMS, LOG, ORDERS, RECEIPTS, JOBS)
+_COLLECTIONS = (TRANSFERS, COLLECTIONS, RANGES, FILES, KEYS, JOURNAL, CLAIMS, LOG, ORDERS, RECEIPTS, JOBS, SESSIONS)
 _DESTINATION = "destination"
 _INSTANCE = "instance"
 _EVERYTHING = {"$gt": "", "$lt": "\U0010ffff"}
 
 
-class MongoLedger(MongoJobs):
+class MongoLedger(MongoJobs, MongoSessions):
     """`Ledger` over database commands. Several instances may share one database."""
 
     def __init__(self, commands: Commands) -> None:

@@ -94,7 +94,12 @@ class App:
             guard = Guard(services)
             links = WatchLinks(services.ledger, services.session_secrets, services.clock)
             feed = Feed(services.board)
-            async with feed.running(), self._live.run(services, guard, links, feed):
+            async with (
+                feed.running(),
+                guard.sessions.ends.running(),
+                links.ends.running(),
+                self._live.run(services, guard, links, feed),
+            ):
                 yield {
                     "services": services,
                     "guard": guard,

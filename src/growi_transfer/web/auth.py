@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import secrets as randomness
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ from growi_transfer.protocol.errors import (
 from growi_transfer.protocol.wire import EPOCH_HEADER, KEY_HEADER
 from growi_transfer.receiver.rate_limit import FailureLimiter
 from growi_transfer.web.services import GrowiService, PusherService, ReceiverService, Services
+from growi_transfer.web.sessions import Session, Sessions
 
 COOKIE = "growi_transfer_admin"
 _PURPOSE = "growi-transfer/admin-session/1"
@@ -66,17 +68,22 @@ class AdminAccess:
 
     def new_session(self) -> str:
         """The value of a login cookie."""
-        return str(self._serializer.dumps({"i": int(self._clock().timestamp()), "g": self._generation}))
+        issued, name = int(self._clock().timestamp()), randomness.token_hex(16)
+        return str(self._serializer.dumps({"i": issued, "g": self._generation, "s": name}))
 
-    def session_is_valid(self, cookie: str) -> bool:
+    def session_of(self, cookie: str) -> Session | None:
+        """The login of a cookie, if it is one and its time is not over."""
         try:
             payload: Any = self._serializer.loads(cookie)
         except BadData:
-            return False
-        if not isinstance(payload, dict) or not isinstance(payload.get("i"), int):
-            return False
+            return None
+        if not isinstance(payload, dict) or not isinstance(payload.get("i"), int) or "s" not in payload:
+            return None
         age = self._clock().timestamp() - payload["i"]
-        return payload.get("g") in self._generations and -60 <= age < self._seconds
+        if payload.get("g") not in self._generations or not -60 <= age < self._seconds:
+            return None
+        ends = datetime.fromtimestamp(payload["i"], UTC) + timedelta(seconds=self._seconds)
+        return Session(str(payload["s"]), ends)
 
 
 def _digest(token: str) -> bytes:
@@ -94,24 +101,30 @@ class Guard:
             services.clock,
             session_seconds=services.limits.session_seconds,
         )
+        self.sessions = Sessions(services.ledger, services.clock)
         self._admin_failures = FailureLimiter(seconds)
         self._key_failures = FailureLimiter(seconds)
 
     # the admin
 
-    def admin(self, request: HTTPConnection) -> None:
-        """Raises AdminRequired, or RateLimited after many wrong tokens from one address."""
+    def admin(self, request: HTTPConnection) -> Session | None:
+        """The login that lets the admin in, None when it is the token: what lasts ends with the login.
+
+        Raises AdminRequired, or RateLimited after many wrong tokens from one address.
+        """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         refusal: TransferError | None
+        session: Session | None = None
         if scheme.lower() == "bearer" and token:
             refusal = self.refusal_of_token(token.strip(), address_of(request))
-        elif not self.has_session(request):
+        elif (session := self.session_of(request)) is None:
             refusal = AdminRequired()
         else:
             refusal = None if request.scope.get("method") in _SAFE_METHODS else self.refusal_of_origin(request)
         if refusal is not None:
             raise refusal
         trust(request)
+        return session
 
     def refusal_of_token(self, token: str, address: str) -> TransferError | None:
         """Why this is not the admin token; None if it is. Right ones are refused too while an address is over its
@@ -133,11 +146,13 @@ class Guard:
             return None
         return AdminRequired("This must be sent from a page of this server.")
 
-    def has_session(self, request: HTTPConnection) -> bool:
-        return self.is_session(request.cookies.get(COOKIE, ""))
+    def session_of(self, request: HTTPConnection) -> Session | None:
+        """The login of a request, if it has one that is valid."""
+        return self.session_of_cookie(request.cookies.get(COOKIE, ""))
 
-    def is_session(self, cookie: str) -> bool:
-        return bool(cookie) and self._admin.session_is_valid(cookie)
+    def session_of_cookie(self, cookie: str) -> Session | None:
+        session = self._admin.session_of(cookie) if cookie else None
+        return None if session is None or self.sessions.is_over(session) else session
 
     def new_session(self) -> str:
         return self._admin.new_session()

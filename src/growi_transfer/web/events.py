@@ -21,6 +21,7 @@ from growi_transfer.web.auth import guard_of, presents_key, services_of
 from growi_transfer.web.feed import Feed, encoded_event
 from growi_transfer.web.present import row_of, shape_of
 from growi_transfer.web.requests import api, transfer_id_of
+from growi_transfer.web.sessions import Session
 from growi_transfer.web.watch_links import WatchLink, watch_links_of
 
 T = TypeVar("T")
@@ -108,16 +109,23 @@ def feed_of(request: Request) -> Feed:
     return feed
 
 
+def ends_of(request: Request, session: Session | None) -> list[Coroutine[Any, Any, object]]:
+    """What ends a stream from outside: the end of the server, and of the login that opened it."""
+    stopping: Coroutine[Any, Any, object] = request.state.stopping.wait()
+    return [stopping] if session is None else [stopping, guard_of(request).sessions.ends.wait(session)]
+
+
 async def watch_transfer(request: Request) -> Response:
     guard = guard_of(request)
     transfer_id = transfer_id_of(request)
     services = services_of(request)
     role: Role | None = None
+    session: Session | None = None
     if presents_key(request):
         await guard.key_of_transfer(request, transfer_id)
         role = Role.RECEIVER
     else:
-        guard.admin(request)
+        session = guard.admin(request)
     row = await row_of(request, transfer_id, role)
     # The board knows what moved in this process's time; of an older transfer there is only its row.
     known = services.board.snapshot(row.role, row.id) is not None
@@ -126,17 +134,17 @@ async def watch_transfer(request: Request) -> Response:
         feed_of(request).watching(row.role, row.id, ends=True, over=over),
         lambda told: told.event,
         first=b"" if known else encoded_event(0, shape_of(services, row)),
-        ends=[request.state.stopping.wait()],
+        ends=ends_of(request, session),
         heartbeat=services.limits.heartbeat_seconds,
     )
 
 
 async def watch_all(request: Request) -> Response:
-    guard_of(request).admin(request)
+    session = guard_of(request).admin(request)
     return EventStream(
         feed_of(request).watching(),
         lambda told: told.event,
-        ends=[request.state.stopping.wait()],
+        ends=ends_of(request, session),
         heartbeat=services_of(request).limits.heartbeat_seconds,
     )
 
@@ -146,7 +154,7 @@ def watch_through(request: Request, link: WatchLink) -> Response:
     return EventStream(
         feed_of(request).watching(link.role, link.transfer_id),
         lambda told: told.watcher_event,
-        ends=[request.state.stopping.wait(), watch_links_of(request).ended(link)],
+        ends=[*ends_of(request, None), watch_links_of(request).ends.wait(link)],
         heartbeat=services_of(request).limits.heartbeat_seconds,
     )
 

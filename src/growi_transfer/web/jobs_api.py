@@ -21,7 +21,7 @@ from growi_transfer.protocol.names import check_transfer_id
 from growi_transfer.protocol.wire import API
 from growi_transfer.web.auth import guard_of, services_of
 from growi_transfer.web.downloads import file_answer
-from growi_transfer.web.events import EventStream
+from growi_transfer.web.events import EventStream, ends_of
 from growi_transfer.web.links import PARAMETER, DownloadLinks
 from growi_transfer.web.present import snapshot_of_row
 from growi_transfer.web.requests import Nothing, api, json_body, whole_number
@@ -169,7 +169,8 @@ def _monitor(kind: JobKind) -> Endpoint:
     """The present state, then each change. With `Last-Event-ID` only what is newer, but the end is always told."""
 
     async def endpoint(request: Request) -> Response:
-        jobs = _jobs(request)
+        session = guard_of(request).admin(request)
+        jobs = _service(request)
         view = await jobs.get(_job_id(request), kind)
         seen, first = _last_event(request), b""
         newest = next(jobs.live.newest(view.id), None)
@@ -183,7 +184,7 @@ def _monitor(kind: JobKind) -> Endpoint:
             watching,
             lambda change: _event(request, change),
             first=first,
-            ends=[request.state.stopping.wait()],
+            ends=ends_of(request, session),
             heartbeat=services_of(request).limits.heartbeat_seconds,
         )
 

@@ -30,7 +30,7 @@ def admin_page(name: str) -> Callable[[Request], Awaitable[Response]]:
     text = page_text(name)
 
     async def page(request: Request) -> Response:
-        if not guard_of(request).has_session(request):
+        if guard_of(request).session_of(request) is None:
             return _to_login(request.url.path)
         return HTMLResponse(text)
 
@@ -39,7 +39,7 @@ def admin_page(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 async def home(request: Request) -> Response:
     """The page of this server's role; the transfers, where it has both."""
-    if not guard_of(request).has_session(request):
+    if guard_of(request).session_of(request) is None:
         return _to_login("/")
     services = services_of(request)
     if services.receiver is None:
@@ -54,7 +54,7 @@ async def watch_page(_: Request) -> Response:
 
 async def login_page(request: Request) -> Response:
     wanted = _target(request.query_params.get("next", "/"))
-    if guard_of(request).has_session(request):
+    if guard_of(request).session_of(request) is not None:
         return RedirectResponse(wanted, 303)
     return _login_form(None, wanted)
 
@@ -83,8 +83,13 @@ async def login(request: Request) -> Response:
 
 
 async def logout(request: Request) -> Response:
+    """The end of this login, at the server too: the cookie may have been copied, and streams are open."""
     answer = RedirectResponse("/login", 303)
-    if guard_of(request).refusal_of_origin(request) is None:
+    guard = guard_of(request)
+    if guard.refusal_of_origin(request) is None:
+        session = guard.session_of(request)
+        if session is not None:
+            await guard.sessions.end(session)
         answer.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
     return answer
 

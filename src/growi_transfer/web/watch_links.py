@@ -11,12 +11,11 @@ from __future__ import annotations
 import asyncio
 import secrets as randomness
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
-from weakref import WeakValueDictionary
 
 import structlog
 from itsdangerous import BadData, URLSafeSerializer
@@ -27,6 +26,7 @@ from growi_transfer.protocol.errors import Conflict, NotFound, TransferError, Tr
 from growi_transfer.protocol.names import check_transfer_id
 from growi_transfer.receiver.rate_limit import FailureLimiter
 from growi_transfer.web.auth import Sha512Signer
+from growi_transfer.web.ends import Ends
 
 LIFETIME = timedelta(hours=24)
 LONGEST = timedelta(days=30)
@@ -34,8 +34,6 @@ MOST = 50
 """Valid links of one transfer."""
 FACT = "watch_links"
 _PURPOSE = "growi-transfer/watch-link/1"
-_LOOK_SECONDS = 60.0
-"""How often a link that somebody looks through is looked up: another process may have revoked it."""
 _audit = structlog.get_logger("growi_transfer.audit")
 
 
@@ -72,8 +70,9 @@ class WatchLinks:
         self._failures = FailureLimiter(seconds)
         self._serializer = URLSafeSerializer(list(secrets), salt=_PURPOSE, signer=Sha512Signer)
         self._changing = asyncio.Lock()
-        self._revoked: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
-        """Of links that somebody looks through, for as long as he does."""
+        self.ends = Ends(self._over)
+        """What those wait for who look through a link: its time is over, or somebody revokes it, here or in another
+        process of this wiki."""
 
     async def issue(self, row: TransferRow, lifetime: timedelta = LIFETIME) -> NewLink:
         """A new link to a transfer. Raises Conflict when it has too many, TransferNotFound."""
@@ -106,9 +105,7 @@ class WatchLinks:
             await self._keep(row, [link for link in links if link not in ended])
         for link in ended:
             _audit.info("watch link revoked", link=link.id, transfer_id=row.id)
-            revoked = self._revoked.get(link.id)
-            if revoked is not None:
-                revoked.set()
+            self.ends.end(link)
 
     async def check(self, token: str, address: str) -> WatchLink:
         """The link of a token. Raises WatchLinkEnded for every reason alike, RateLimited after many wrong ones."""
@@ -131,23 +128,16 @@ class WatchLinks:
                 return link
         raise WatchLinkEnded()
 
-    async def ended(self, link: WatchLink) -> None:
-        """Wait until a link ends: its time is over, or somebody revokes it."""
-        revoked = self._revoked.setdefault(link.id, asyncio.Event())
-        while not revoked.is_set() and await self._lasts(link):
-            left = (link.expires_at - self._clock()).total_seconds()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(min(max(left, 0.0), _LOOK_SECONDS)):
-                    await revoked.wait()
-
-    async def _lasts(self, link: WatchLink) -> bool:
-        if self._clock() >= link.expires_at:
-            return False
-        try:
-            row = await self._ledger.get_transfer(link.role, link.transfer_id)
-        except TransferError:  # a database that is away for a moment ends nothing
-            return True
-        return row is not None and link in _links(row)
+    async def _over(self, awaited: Collection[WatchLink]) -> list[WatchLink]:
+        now = self._clock()
+        over = [link for link in awaited if now >= link.expires_at]
+        for role, transfer_id in {(link.role, link.transfer_id) for link in awaited}:
+            with suppress(TransferError):  # a database that is away for a moment ends nothing
+                row = await self._ledger.get_transfer(role, transfer_id)
+                valid = _links(row) if row is not None else []
+                of_this = (link for link in awaited if (link.role, link.transfer_id) == (role, transfer_id))
+                over += [link for link in of_this if link not in valid]
+        return over
 
     async def _keep(self, row: TransferRow, links: list[WatchLink]) -> None:
         kept = [

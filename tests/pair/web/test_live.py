@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -326,6 +326,47 @@ async def test_the_login_cookie_opens_too_but_not_for_another_origin(world: Worl
         with pytest.raises(socketio.exceptions.ConnectionError):
             await client.connect(f"http://{address}", namespaces=["/admin"], headers=headers)
         await client.disconnect()
+
+
+@pytest.mark.parametrize("way", ["logout", "time"])
+async def test_the_end_of_a_login_ends_what_it_has_opened(
+    world: World, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr("growi_transfer.web.ends.LOOK_SECONDS", 0.02)
+    await world.row(Role.PUSHER)
+    await world.board.put(COPYING)
+    seconds = world.services.limits.session_seconds
+    access = AdminAccess(ADMIN_TOKEN, world.services.session_secrets, world.clock, session_seconds=seconds)
+    ended = {"Cookie": f"growi_transfer_admin={access.new_session()}"}
+    world.clock.advance(hours=1)
+    kept = {"Cookie": f"growi_transfer_admin={access.new_session()}"}
+    async with AsyncExitStack() as stack:
+        address = await stack.enter_async_context(serve(create_app(world.open_services)))
+        await stack.enter_async_context(asyncio.timeout(20))
+        http = await stack.enter_async_context(aiohttp.ClientSession(f"http://{address}"))
+        paths = (f"{API}/events", f"{API}/transfers/{TRANSFER}/events")
+        streams = [await stack.enter_async_context(http.get(path, headers=ended)) for path in paths]
+        opened = [http.get(path, headers=who) for path in paths for who in (kept, ADMIN)]
+        others = [await stack.enter_async_context(one) for one in opened]
+        cut = await stack.enter_async_context(watching(address, headers=dict(ended)))
+        stays = await stack.enter_async_context(watching(address, headers=dict(kept)))
+        await cut.next()
+        await stays.next()
+        if way == "logout":
+            headers = {**ended, "origin": f"http://{address}"}
+            async with http.post("/logout", headers=headers, allow_redirects=False) as answer:
+                assert answer.status == 303
+        else:
+            world.clock.advance(seconds=seconds - 3600)
+        for answer in streams:
+            assert (await answer.content.read()).count(b"event: transfer") == 1
+        await cut.client.wait()
+        await world.board.put(replace(COPYING, bytes_done=77))
+        assert (await stays.next())[1]["transfer"]["bytes"]["done"] == 77
+        for answer in others:
+            stream = events(answer)
+            await next_event(stream)
+            assert (await next_event(stream))[1]["transfer"]["bytes"]["done"] == 77
 
 
 # through a watch link

@@ -107,24 +107,24 @@ def test_a_session_is_valid_for_its_time_and_its_token() -> None:
     clock = Clock()
     cookie = access(clock).new_session()
     assert ADMIN_TOKEN not in cookie
-    assert access(clock).session_is_valid(cookie)
-    assert not access(clock, token="another").session_is_valid(cookie)
-    assert not access(clock, secrets=("another-secret-of-length",)).session_is_valid(cookie)
-    assert access(clock, secrets=(SECRET, "a-newer-secret-of-length")).session_is_valid(cookie)
+    assert access(clock).session_of(cookie)
+    assert not access(clock, token="another").session_of(cookie)
+    assert not access(clock, secrets=("another-secret-of-length",)).session_of(cookie)
+    assert access(clock, secrets=(SECRET, "a-newer-secret-of-length")).session_of(cookie)
     clock.advance(seconds=3599)
-    assert access(clock).session_is_valid(cookie)
+    assert access(clock).session_of(cookie)
     clock.advance(seconds=1)
-    assert not access(clock).session_is_valid(cookie)
+    assert not access(clock).session_of(cookie)
 
 
 def test_a_session_from_the_future_or_made_up_is_not_valid() -> None:
     clock = Clock()
     cookie = access(clock).new_session()
     clock.now -= timedelta(minutes=5)
-    assert not access(clock).session_is_valid(cookie)
+    assert not access(clock).session_of(cookie)
     clock.now += timedelta(minutes=5)
     for broken in ("", "x", cookie[:-1], cookie[1:], "\u3042", cookie.replace(".", "")):
-        assert not access(clock).session_is_valid(broken)
+        assert not access(clock).session_of(broken)
 
 
 async def test_a_transfer_key_is_no_session_though_the_secret_is_the_same(client: AsgiClient, world: World) -> None:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from tests.fakes.asgi import Answer, AsgiClient
 from tests.fakes.web import ADMIN_TOKEN, TRANSFER, World
 
+from growi_transfer.protocol.errors import DatabaseUnavailable
 from growi_transfer.web.app import create_app
 from growi_transfer.web.static_files import DIGEST, STATIC
 
@@ -112,6 +115,35 @@ async def test_a_huge_form_is_refused(client: AsgiClient) -> None:
 )
 async def test_the_login_leads_to_our_own_pages_only(client: AsgiClient, wanted: str, target: str) -> None:
     assert (await log_in(client, next=wanted)).headers["location"] == target
+
+
+async def test_a_login_is_over_once_it_is_logged_out_and_others_are_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("growi_transfer.web.ends.LOOK_SECONDS", 0.01)
+    path = "/_api/v3/g2g-transfer/transfers"
+    app, other = create_app(world.open_services), create_app(world.open_services)
+    async with AsgiClient(app) as client, AsgiClient(other) as elsewhere:
+        ended, kept = [{"cookie": (await log_in(client)).headers["set-cookie"].split(";")[0]} for _ in range(2)]
+        assert (await elsewhere("GET", path, headers=ended)).status == 200
+        keep = world.ledger.end_session
+
+        async def away(*_: Any) -> None:
+            raise DatabaseUnavailable("not now")
+
+        # A database that is away for a moment keeps nobody from logging out, and hears of it later.
+        monkeypatch.setattr(world.ledger, "end_session", away)
+        await client("POST", "/logout", headers={**FORM, **ended})
+        monkeypatch.setattr(world.ledger, "end_session", keep)
+        assert (await client("GET", path, headers=ended)).status == 403
+        assert (await client("GET", "/source", headers=ended)).status == 303
+        async with asyncio.timeout(10):
+            while (await elsewhere("GET", path, headers=ended)).status != 403:
+                await asyncio.sleep(0.01)
+        for server in (client, elsewhere):
+            assert (await server("GET", path, headers=kept)).status == 200
+    async with AsgiClient(create_app(world.open_services)) as again:
+        assert (await again("GET", path, headers=ended)).status == 403
 
 
 async def test_logging_out_takes_the_cookie_away(client: AsgiClient) -> None:

@@ -15,7 +15,7 @@ from tests.fakes.web import ADMIN_TOKEN, ATTACHMENT, OTHER, SECRET, TRANSFER, Cl
 
 from growi_transfer.ledger.base import Role, TransferRow
 from growi_transfer.ledger.memory import MemoryLedger
-from growi_transfer.protocol.errors import Conflict, NotFound, RateLimited, WatchLinkEnded
+from growi_transfer.protocol.errors import Conflict, DatabaseUnavailable, NotFound, RateLimited, WatchLinkEnded
 from growi_transfer.protocol.machine import Position, State
 from growi_transfer.protocol.progress import Failure, Notice, Snapshot
 from growi_transfer.protocol.shape import to_json
@@ -201,7 +201,7 @@ async def test_a_transfer_has_so_many_links_and_no_more() -> None:
 async def test_who_waits_for_the_end_hears_of_a_revocation() -> None:
     links, row, _ = await links_of(Clock())
     kept, ended = [(await links.issue(row)).link for _ in range(2)]
-    waiting = [asyncio.create_task(links.ended(link)) for link in (kept, ended, ended)]
+    waiting = [asyncio.create_task(links.ends.wait(link)) for link in (kept, ended, ended)]
     await asyncio.sleep(0)
     with pytest.raises(NotFound):
         await links.revoke(row, "0" * 16)
@@ -212,15 +212,41 @@ async def test_who_waits_for_the_end_hears_of_a_revocation() -> None:
     waiting[0].cancel()
 
 
-async def test_who_waits_for_the_end_hears_of_the_time() -> None:
+async def test_who_waits_for_the_end_hears_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("growi_transfer.web.ends.LOOK_SECONDS", 0.01)
     clock = Clock()
     links, row, _ = await links_of(clock)
-    link = (await links.issue(row, timedelta(seconds=0.05))).link
-    waiting = asyncio.create_task(links.ended(link))
-    await asyncio.sleep(0)
-    clock.advance(seconds=1)
-    async with asyncio.timeout(5):
+    link = (await links.issue(row, timedelta(minutes=1))).link
+    async with links.ends.running(), asyncio.timeout(5):
+        waiting = asyncio.create_task(links.ends.wait(link))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        clock.advance(minutes=1)
         await waiting
+
+
+async def test_who_waits_for_the_end_hears_of_a_revocation_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("growi_transfer.web.ends.LOOK_SECONDS", 0.01)
+    clock = Clock()
+    links, row, ledger = await links_of(clock)
+    kept, ended = [(await links.issue(row)).link for _ in range(2)]
+    elsewhere = WatchLinks(ledger, [SECRET], clock)
+    async with links.ends.running(), asyncio.timeout(5):
+        waiting = [asyncio.create_task(links.ends.wait(link)) for link in (kept, ended)]
+        get = ledger.get_transfer
+        away = asyncio.Event()
+
+        async def fails(*_: Any) -> Any:
+            away.set()
+            raise DatabaseUnavailable("not now")
+
+        monkeypatch.setattr(ledger, "get_transfer", fails)
+        await away.wait()
+        monkeypatch.setattr(ledger, "get_transfer", get)
+        await elsewhere.revoke(row, ended.id)
+        await waiting[1]
+        assert not waiting[0].done()
+        waiting[0].cancel()
 
 
 # what is shown
