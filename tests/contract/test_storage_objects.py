@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from hashlib import sha256
 
 import obstore
@@ -22,11 +23,13 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.storage.base import READ_CHUNK, FileMeta, SmallFile, StoredFile
 from growi_transfer.storage.digest import digest_of
-from growi_transfer.storage.object_store import reading, s3_objects
+from growi_transfer.storage.object_store import leftovers, reading, s3_long, s3_objects
 from growi_transfer.storage.object_store.bucket import Bucket
+from growi_transfer.storage.object_store.s3_multipart import S3Multipart
 from growi_transfer.storage.object_store.s3_requests import S3Refusal, S3Requests, values
 from growi_transfer.storage.object_store.storage import ObjectStorage
 from growi_transfer.storage.places import Place, place_of
+from growi_transfer.storage.registry import leftovers_of
 
 PART = 8 << 20
 PICTURE = FileMeta("image/png", "絵 (1).png")
@@ -181,6 +184,73 @@ async def test_a_large_upload_over_several_lives(objects: Bench) -> None:
     assert await own_objects(objects) == []
 
 
+@pytest.fixture
+def few_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if S3 took so few parts that a file of 40 MiB needs segments."""
+    monkeypatch.setattr(s3_long, "DIRECT", 1)
+    monkeypatch.setattr(s3_long, "IN_SEGMENT", 2)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("dies_at", ["", "complete", "copy_part"])
+@pytest.mark.usefixtures("few_parts")
+async def test_more_parts_than_s3_takes(s3: Bench, monkeypatch: pytest.MonkeyPatch, dies_at: str) -> None:
+    """Killed before a segment is put together, or before it is copied in; the next process goes on there."""
+    data = content(4 * PART + 5)
+    upload = await s3.storage.partial("attachment/a", "id", PICTURE)
+    await upload.write(data[: 2 * PART + 5])
+    assert await upload.sync() == 2 * PART + 5
+    if dies_at:
+
+        async def die(*_: object) -> None:
+            raise Killed
+
+        monkeypatch.setattr(S3Multipart, dies_at, die)
+        await upload.write(data[2 * PART + 5 : 3 * PART + 1])
+        with pytest.raises(Killed):
+            await asyncio.gather(*upload._sending)
+        monkeypatch.undo()
+        monkeypatch.setattr(s3_long, "DIRECT", 1)
+        monkeypatch.setattr(s3_long, "IN_SEGMENT", 2)
+    upload = await s3.again().partial("attachment/a", "id")
+    assert upload.offset == (3 * PART if dies_at else 2 * PART + 5)
+    await upload.write(data[upload.offset :])
+    await upload.sync()
+    await upload.finish()
+    assert await digest_of(s3.storage, "attachment/a") == sha256(data).digest()
+    assert await headers_of(s3, "attachment/a") == HEADERS
+    assert (await own_objects(s3), await uploads_of(s3)) == ([], [])
+
+
+@pytest.mark.usefixtures("few_parts")
+async def test_more_parts_than_s3_takes_that_are_given_up(s3: Bench) -> None:
+    upload = await s3.storage.partial("attachment/a", "id")
+    await upload.write(content(4 * PART + 5))
+    await upload.sync()
+    assert len(await uploads_of(s3)) == 2
+    again = await s3.again().partial("attachment/a", "id")
+    assert again.offset == 4 * PART + 5
+    await again.abort()
+    assert (await own_objects(s3), await uploads_of(s3)) == ([], [])
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+@pytest.mark.usefixtures("few_parts")
+async def test_a_plain_write_of_more_parts_than_s3_takes(s3: Bench, missing: int) -> None:
+    data = content(4 * PART + 5)
+    try:
+        await s3.storage.write("attachment/a", pieces(data), len(data) + missing)
+    except SizeMismatch:
+        assert missing
+    else:
+        assert await digest_of(s3.storage, "attachment/a") == sha256(data).digest()
+    assert len(await listed(s3.storage)) == 1 - missing
+    assert (await own_objects(s3), await uploads_of(s3)) == ([], [])
+
+
 async def test_an_upload_that_is_given_up_leaves_no_parts(s3: Bench) -> None:
     upload = await s3.storage.partial("attachment/a", "id")
     await upload.write(content(2 * PART + 1))
@@ -260,6 +330,77 @@ async def test_a_file_that_is_replaced_while_it_is_read(objects: Bench, monkeypa
     assert len(rest) < len(old) - READ_CHUNK
     assert old[READ_CHUNK:].startswith(rest)
     assert await get(objects.storage, "attachment/a") == new
+
+
+# --- what killed processes leave -------------------------------------------------------------------------------------
+
+EVERYTHING, NOTHING = timedelta(hours=-1), timedelta(hours=1)
+"""Ages: all that is there is older than the first one."""
+MD5 = "0123456789abcdef0123456789abcdef"
+
+
+async def leftovers_in(bench: Bench, older_than: timedelta = EVERYTHING) -> dict[str, int]:
+    found = leftovers_of(bench.storage)
+    assert found is not None
+    return {one.name: one.size async for page in found.leftovers(older_than) for one in page}
+
+
+async def test_what_killed_processes_left_in_s3(s3: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = bucket_of(s3)
+    assert bucket.s3 is not None
+
+    async def begun(path: str) -> str:
+        upload = S3Multipart(bucket, bucket.s3, path)  # type: ignore[arg-type]
+        await upload.begin(None)
+        await upload.put(1, content(100))
+        return f"{path}?uploadId={upload.upload_id}"
+
+    killed = [await begun(f"attachment/{MD5}.png") for _ in range(2)]
+    killed += [await begun(f".growi-transfer/.parts/write-{MD5}/segment5001")]
+    for path in ("attachment/photo.png", "backup/attachment/x", f"attachments/{MD5}", f"{MD5}.png"):
+        await begun(path)  # another application's
+    upload = await s3.storage.partial(f"attachment/{MD5}.mp4", "id")
+    monkeypatch.setattr(s3_long, "DIRECT", 0)  # it has a segment, too
+    await upload.write(content(PART + 1))
+    await upload.sync()
+    monkeypatch.setattr(leftovers, "_PAGE", "1")
+    assert await leftovers_in(s3, NOTHING) == {}
+    assert await leftovers_in(s3) == dict.fromkeys(killed, 100)
+    found = leftovers_of(s3.storage)
+    assert found is not None
+    assert await found.remove_leftovers([*killed, "attachment/photo.png"], EVERYTHING) == set(killed)
+    assert await leftovers_in(s3) == {}
+    assert len(await uploads_of(s3)) == 4 + 2
+    again = await s3.again().partial(f"attachment/{MD5}.mp4", "id")
+    assert again.offset == PART + 1
+    await again.abort()
+    await bucket.close()
+
+
+async def test_files_of_killed_probes_and_writes(objects: Bench) -> None:
+    bucket = bucket_of(objects)
+    killed = [".growi-transfer/.parts/write-1/segment5001", ".growi-transfer/probe/1"]
+    for path in (*killed, ".growi-transfer/.parts/write/0000000000000000-00000001", ".growi-transfer/probes/1"):
+        await bucket.put(path, b"x")
+    assert await leftovers_in(objects, NOTHING) == {}
+    assert await leftovers_in(objects) == dict.fromkeys(killed, 1)
+    found = leftovers_of(objects.storage)
+    assert found is not None
+    assert await found.remove_leftovers(killed[1:], EVERYTHING) == set(killed[1:])
+    assert len(await own_objects(objects)) == 3
+
+
+async def test_a_store_that_does_not_tell_its_multipart_uploads(s3: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = S3Requests.send
+
+    async def denied(self: S3Requests, method: str, key: str, query: dict[str, str], *more: object) -> object:
+        if "uploads" in query:
+            raise S3Refusal(403, "<Code>AccessDenied</Code>")
+        return await send(self, method, key, query, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(S3Requests, "send", denied)
+    await bucket_of(s3).put(".growi-transfer/probe/1", b"x")
+    assert await leftovers_in(s3) == {".growi-transfer/probe/1": 1}
 
 
 # --- settings that are wrong -----------------------------------------------------------------------------------------

@@ -74,6 +74,11 @@ def leftovers_of(storage: Storage) -> Leftovers | None:
 
         if isinstance(storage, GridFsStorage):
             return storage.orphans
+    if storage.features.kind in ("aws", "gcs", "azure"):
+        from growi_transfer.storage.object_store.storage import ObjectStorage
+
+        if isinstance(storage, ObjectStorage):
+            return storage.unfinished
     return None
 
 

@@ -1,9 +1,15 @@
-"""Large objects in, as one multipart upload: visible when it is complete, removed when it is not."""
+"""Large objects in, as one multipart upload: visible when it is complete, removed when it is not.
+
+What is in flight is the same for every size of file. Where obstore does it (all but S3 with GROWI's own key) parts have
+one size, so of larger ones fewer are sent at a time; only a part that is more than all that by itself, beyond 281 GiB
+(Azure: 1.4 TiB), takes more.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,12 +20,22 @@ from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.object_store.bucket import Bucket
 from growi_transfer.storage.object_store.faults import told
 from growi_transfer.storage.object_store.headers import attributes
-from growi_transfer.storage.object_store.s3_multipart import S3Multipart
+from growi_transfer.storage.object_store.parts import PART, folder_of
+from growi_transfer.storage.object_store.s3_long import LongUpload
 
-PART = 8 << 20
 IN_FLIGHT = 4
-_MOST_PARTS = 9000
-"""S3 takes 10,000."""
+_MOST_PARTS = {"aws": 9000, "gcs": 9000, "azure": 45_000}
+"""S3 and Google take 10,000 parts, Azure 50,000."""
+_MIB = 1 << 20
+WRITE = "write-"
+"""How the ids of uploads begin that end with their process."""
+
+
+def parts_at_once(kind: str, size: int) -> tuple[int, int]:
+    """Bytes of one part of a file in a store of this kind, and how many parts are sent at a time."""
+    length = max(PART, -(-size // _MOST_PARTS[kind]))
+    length = -(-length // _MIB) * _MIB
+    return length, max(1, IN_FLIGHT * PART // length)
 
 
 async def write(
@@ -36,13 +52,14 @@ async def write(
             raise SizeMismatch(path=path, expected=size)
         await bucket.put(path, bytes(data), meta)
     elif bucket.s3 is not None:
-        await _in_steps(S3Multipart(bucket, bucket.s3, path), bucket, path, chunks, size, meta)
+        upload = LongUpload(bucket, bucket.s3, path, folder_of(WRITE + secrets.token_hex(16)))
+        await _in_steps(upload, bucket, path, chunks, size, meta)
     else:
         await _at_once(bucket, path, chunks, size, meta)
 
 
 async def _in_steps(
-    upload: S3Multipart,
+    upload: LongUpload,
     bucket: Bucket,
     path: str,
     chunks: AsyncIterator[bytes | memoryview],
@@ -50,14 +67,12 @@ async def _in_steps(
     meta: FileMeta | None,
 ) -> None:
     """Each part is sent again by itself when that helps."""
-    length = max(PART, -(-size // _MOST_PARTS))
     number = found = 0
-    etags: dict[int, str] = {}
     sending: set[asyncio.Task[None]] = set()
 
     async def send(number: int, data: bytearray) -> None:
         try:
-            etags[number] = await upload.put(number, data)
+            await upload.put(number, data)
         finally:
             bucket.parts.release()
 
@@ -78,9 +93,9 @@ async def _in_steps(
             if found > size:
                 break
             waiting += chunk
-            while len(waiting) >= length:
-                rest = waiting[length:]
-                del waiting[length:]
+            while len(waiting) >= PART:
+                rest = waiting[PART:]
+                del waiting[PART:]
                 await sent(waiting)
                 waiting = rest
         if found != size:
@@ -88,7 +103,7 @@ async def _in_steps(
         if waiting:
             await sent(waiting)
         await asyncio.gather(*sending)
-        await upload.complete(etags, size)
+        await upload.complete(number, size)
     except BaseException:
         for task in sending:
             task.cancel()
@@ -96,7 +111,7 @@ async def _in_steps(
         raise
 
 
-async def _give_up(upload: S3Multipart, sending: set[asyncio.Task[None]]) -> None:
+async def _give_up(upload: LongUpload, sending: set[asyncio.Task[None]]) -> None:
     await asyncio.gather(*sending, return_exceptions=True)
     with contextlib.suppress(TransferError):  # what went wrong before is what is told
         await upload.abort()
@@ -106,6 +121,7 @@ async def _at_once(
     bucket: Bucket, path: str, chunks: AsyncIterator[bytes | memoryview], size: int, meta: FileMeta | None
 ) -> None:
     feed = _Feed()
+    length, in_flight = parts_at_once(bucket.place.kind, size)
     upload = asyncio.ensure_future(
         obstore.put_async(
             bucket.writer,
@@ -113,8 +129,8 @@ async def _at_once(
             feed.pieces(),
             attributes=attributes(meta),
             use_multipart=True,
-            chunk_size=max(PART, -(-size // _MOST_PARTS)),
-            max_concurrency=IN_FLIGHT,
+            chunk_size=length,
+            max_concurrency=in_flight,
         )
     )
     found = 0

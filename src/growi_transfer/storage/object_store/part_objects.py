@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from hashlib import sha256
 
 from growi_transfer.protocol.errors import FileNotFound, StorageUnavailable
 from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.object_store import large
 from growi_transfer.storage.object_store.bucket import Bucket
-from growi_transfer.storage.object_store.parts import Beginning, Folder, Part, about_of, length_of_part, meta_in
+from growi_transfer.storage.object_store.parts import PART, Beginning, Folder, Part, about_of, meta_in, part_at
 
 _AHEAD = 3
 
@@ -34,23 +34,24 @@ class PartObjects:
         found, about = await self._folder.find()
         self._has_about = about is not None
         self._meta = self._meta or (meta_in(about) if about else None)
-        chain: list[Part] = []
+        whole = 0
         tail: Part | None = None
         for part in found:
-            end = chain[-1].end if chain else 0
-            if part.start == end and part.length == length_of_part(len(chain) + 1):
-                chain.append(part)
-            elif part.start == end and tail is None:
+            if part == part_at(whole + 1):
+                whole += 1
+            elif part.start == whole * PART and tail is None:
                 tail = part
-        self._tail = tail if tail and tail.start == (chain[-1].end if chain else 0) else None
-        kept = {*chain, self._tail}
-        await self._folder.drop([part for part in found if part not in kept])
+        self._tail = tail if tail and tail.start == whole * PART else None
+        behind = whole * PART
+        await self._folder.drop(
+            [part for part in found if part != self._tail and (part.length != PART or part.start >= behind)]
+        )
         rest = b"".join([data async for data in self._read([self._tail])]) if self._tail else b""
-        return Beginning(chain, rest, self._meta)
+        return Beginning(whole, rest, self._meta)
 
-    async def put(self, number: int, part: Part, data: bytes | bytearray) -> None:
+    async def put(self, number: int, data: bytes | bytearray) -> None:
         await self._put_about()
-        await self._bucket.put(self._folder.path(part), data)
+        await self._bucket.put(self._folder.path(part_at(number)), data)
 
     async def put_tail(self, part: Part, data: bytes) -> None:
         await self._put_about()
@@ -64,28 +65,28 @@ class PartObjects:
             await self._folder.drop([self._tail])
             self._tail = None
 
-    async def digest(self, parts: Sequence[Part], tail: bytes) -> bytes | None:
+    async def digest(self, whole: int, tail: bytes) -> bytes | None:
         hasher = sha256()
-        async for data in self._read(parts):
+        async for data in self._read(map(part_at, range(1, whole + 1))):
             await asyncio.to_thread(hasher.update, data)
         hasher.update(tail)
         return hasher.digest()
 
-    async def compose(self, path: str, parts: Sequence[Part], tail: bytes, digest: bytes | None) -> None:
-        if parts:
-            size = parts[-1].end + len(tail)
-            await large.write(self._bucket, path, self._proved(parts, tail, digest), size, self._meta)
+    async def compose(self, path: str, whole: int, tail: bytes, digest: bytes | None) -> None:
+        if whole:
+            size = whole * PART + len(tail)
+            await large.write(self._bucket, path, self._proved(whole, tail, digest), size, self._meta)
         else:
             await self._bucket.put(path, tail, self._meta)
 
     async def remove(self) -> None:
         await self._folder.remove()
 
-    async def _proved(self, parts: Sequence[Part], tail: bytes, digest: bytes | None) -> AsyncIterator[bytes]:
+    async def _proved(self, whole: int, tail: bytes, digest: bytes | None) -> AsyncIterator[bytes]:
         """What is stored. Ends in StorageUnavailable before the last piece when it has another digest."""
         hasher = sha256()
         last = b""
-        async for data in self._read(parts):
+        async for data in self._read(map(part_at, range(1, whole + 1))):
             if last:
                 yield last
             await asyncio.to_thread(hasher.update, data)
@@ -102,15 +103,16 @@ class PartObjects:
             self._has_about = True
             await self._folder.put_about(about_of(self._meta))
 
-    async def _read(self, parts: Sequence[Part]) -> AsyncGenerator[bytes, None]:
+    async def _read(self, parts: Iterable[Part]) -> AsyncGenerator[bytes, None]:
         """The bytes of these parts, one part a piece, some of them read ahead."""
         ahead: deque[asyncio.Task[tuple[int, bytes]]] = deque()
-        waiting = deque(parts)
+        waiting = iter(parts)
         try:
-            while waiting or ahead:
-                while waiting and len(ahead) < _AHEAD:
-                    part = waiting.popleft()
+            while True:
+                while len(ahead) < _AHEAD and (part := next(waiting, None)) is not None:
                     ahead.append(asyncio.ensure_future(self._bucket.get(self._folder.path(part), part.length)))
+                if not ahead:
+                    return
                 try:
                     _, data = await ahead[0]
                 except FileNotFound:

@@ -9,7 +9,7 @@ from growi_transfer.protocol.errors import StorageUnavailable
 from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.object_store.bucket import Bucket
 from growi_transfer.storage.object_store.part_objects import PartObjects
-from growi_transfer.storage.object_store.parts import Part, PartStore, length_of_part
+from growi_transfer.storage.object_store.parts import PART, Part, PartStore
 from growi_transfer.storage.object_store.running_digests import Digest
 from growi_transfer.storage.object_store.s3_parts import S3Parts
 from growi_transfer.storage.paths import check_upload_id
@@ -31,8 +31,8 @@ class ObjectPartialUpload:
         self._store: PartStore = (
             S3Parts(bucket, bucket.s3, path, upload_id, meta) if bucket.s3 else PartObjects(bucket, upload_id, meta)
         )
-        self._parts: list[Part] = []
-        """Stored, or under way."""
+        self._whole = 0
+        """Parts that are stored, or under way."""
         self._tail = bytearray()
         """What was written behind them."""
         self._stored_tail = 0
@@ -51,11 +51,11 @@ class ObjectPartialUpload:
 
     @property
     def _end(self) -> int:
-        return self._parts[-1].end if self._parts else 0
+        return self._whole * PART
 
     async def open(self) -> None:
         beginning = await self._store.find()
-        self._parts = beginning.parts
+        self._whole = beginning.whole
         self._tail = bytearray(beginning.tail)
         self._stored_tail = len(beginning.tail)
         known = self._bucket.digests.take(self._id, self.offset)
@@ -94,24 +94,23 @@ class ObjectPartialUpload:
             self._hashed = hashed
         position = 0
         while position < len(data):
-            number = len(self._parts) + 1
-            piece = data[position : position + length_of_part(number) - len(self._tail)]
+            piece = data[position : position + PART - len(self._tail)]
             self._tail += piece
             position += len(piece)
-            if len(self._tail) == length_of_part(number):
-                await self._send_tail(number)
+            if len(self._tail) == PART:
+                await self._send_tail()
 
-    async def _send_tail(self, number: int) -> None:
+    async def _send_tail(self) -> None:
         await self._bucket.parts.acquire()
-        part, data = Part(self._end, len(self._tail)), self._tail
+        data = self._tail
         drops, self._stored_tail = self._stored_tail > 0, 0
-        self._parts.append(part)
+        self._whole += 1
         self._tail = bytearray()
-        self._sending.add(asyncio.ensure_future(self._send(number, part, data, drops=drops)))
+        self._sending.add(asyncio.ensure_future(self._send(self._whole, data, drops=drops)))
 
-    async def _send(self, number: int, part: Part, data: bytearray, *, drops: bool) -> None:
+    async def _send(self, number: int, data: bytearray, *, drops: bool) -> None:
         try:
-            await self._store.put(number, part, data)
+            await self._store.put(number, data)
         finally:
             self._bucket.parts.release()
         if drops:
@@ -136,14 +135,14 @@ class ObjectPartialUpload:
             return self._hasher.digest()
         if self._read_back is None or self._read_back[0] != self.offset:
             await self._sync()
-            digest = await self._store.digest(self._parts, bytes(self._tail))
+            digest = await self._store.digest(self._whole, bytes(self._tail))
             self._read_back = None if digest is None else (self.offset, digest)
         return self._read_back and self._read_back[1]
 
     async def _finish(self) -> None:
         await self._sent()
         digest = await self._digest()
-        await self._store.compose(self._path, self._parts, bytes(self._tail), digest)
+        await self._store.compose(self._path, self._whole, bytes(self._tail), digest)
         await self._store.remove()
         self._is_over = True
         self._turns.end(StorageUnavailable("The upload was finished."))

@@ -1,7 +1,7 @@
 """The parts of a large file on its way in, and what keeps them: the interface, and what both kinds have in common.
 
-    .growi-transfer/.uploads/<upload id>/about                 what is known of the upload, as JSON
-    .growi-transfer/.uploads/<upload id>/<start>-<length>      a part: 16 and 8 hexadecimal digits
+    .growi-transfer/.parts/<upload id>/about                what is known of the upload, as JSON
+    .growi-transfer/.parts/<upload id>/<start>-<length>     a part: 16 and 8 hexadecimal digits
 
 What is there is asked of the store, so nothing has to be kept elsewhere, and a receiver may go on on another machine.
 """
@@ -11,18 +11,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.object_store.bucket import Bucket
 from growi_transfer.storage.paths import OWN_PREFIX
 
-UPLOADS = OWN_PREFIX + ".uploads/"
+UPLOADS = OWN_PREFIX + ".parts/"
+"""Not `.uploads/`: SeaweedFS lists no folder of that name."""
 _ABOUT = "about"
-_PART = 8 << 20
-_LARGER_FROM = 8000
-"""S3 takes 10,000 parts. Those from this one on are larger, so that 125 GiB fit."""
+PART = 8 << 20
+"""Bytes of every part but the last one."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,20 +41,25 @@ class Part:
         return f"{self.start:016x}-{self.length:08x}"
 
 
-def length_of_part(number: int) -> int:
-    """Bytes of a part, except the last one; the first has number 1."""
-    return _PART if number < _LARGER_FROM else 4 * _PART
-
-
 @dataclass(slots=True)
 class Beginning:
     """What is durable of an upload."""
 
-    parts: list[Part] = field(default_factory=list)
-    """Whole parts, from the beginning and without a gap."""
+    whole: int = 0
+    """Parts of PART bytes, from the beginning and without a gap."""
     tail: bytes = b""
     """What comes behind them."""
     meta: FileMeta | None = None
+
+
+def folder_of(upload_id: str) -> str:
+    """Where the objects of an upload are."""
+    return f"{UPLOADS}{upload_id}/"
+
+
+def part_at(number: int) -> Part:
+    """A whole part; the first has number 1."""
+    return Part((number - 1) * PART, PART)
 
 
 class PartStore(Protocol):
@@ -63,8 +68,8 @@ class PartStore(Protocol):
     async def find(self) -> Beginning:
         """What is durable. What lies behind a gap is removed: it was under way when its writer died."""
 
-    async def put(self, number: int, part: Part, data: bytes | bytearray) -> None:
-        """Store a whole part."""
+    async def put(self, number: int, data: bytes | bytearray) -> None:
+        """Store a whole part; the first has number 1."""
 
     async def put_tail(self, part: Part, data: bytes) -> None:
         """Store what comes behind the whole parts, in place of an earlier tail."""
@@ -72,10 +77,10 @@ class PartStore(Protocol):
     async def drop_tail(self) -> None:
         """Remove the tail: its bytes are in a whole part now."""
 
-    async def digest(self, parts: Sequence[Part], tail: bytes) -> bytes | None:
-        """SHA-256 of these parts as they are stored, and the tail; None where parts cannot be read."""
+    async def digest(self, whole: int, tail: bytes) -> bytes | None:
+        """SHA-256 of so many parts as they are stored, and the tail; None where parts cannot be read."""
 
-    async def compose(self, path: str, parts: Sequence[Part], tail: bytes, digest: bytes | None) -> None:
+    async def compose(self, path: str, whole: int, tail: bytes, digest: bytes | None) -> None:
         """Make the file visible. Raises StorageUnavailable when it would not have this digest, where that is known."""
 
     async def remove(self) -> None:
@@ -87,7 +92,7 @@ class Folder:
 
     def __init__(self, bucket: Bucket, upload_id: str) -> None:
         self._bucket = bucket
-        self._folder = f"{UPLOADS}{upload_id}/"
+        self._folder = folder_of(upload_id)
 
     def path(self, part: Part) -> str:
         return self._folder + part.name

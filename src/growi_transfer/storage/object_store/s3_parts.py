@@ -7,13 +7,14 @@ cannot do is to read a part before the upload is complete.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.object_store.bucket import Bucket
-from growi_transfer.storage.object_store.parts import Beginning, Folder, Part, about_of, length_of_part, meta_in
-from growi_transfer.storage.object_store.s3_multipart import S3Multipart, UploadGone
+from growi_transfer.storage.object_store.parts import PART, Beginning, Folder, Part, about_of, folder_of, meta_in
+from growi_transfer.storage.object_store.s3_long import LongUpload
+from growi_transfer.storage.object_store.s3_multipart import UploadGone
 from growi_transfer.storage.object_store.s3_requests import S3Requests
 
 
@@ -25,10 +26,10 @@ class S3Parts:
         self._requests = requests
         self._path = path
         self._folder = Folder(bucket, upload_id)
+        self._own_folder = folder_of(upload_id)
         self._meta = meta
         self._about: dict[str, Any] | None = None
-        self._upload = S3Multipart(bucket, requests, path)
-        self._etags: dict[int, str] = {}
+        self._upload = self._long(path)
         self._tail: Part | None = None
         self._turn = asyncio.Lock()
 
@@ -37,7 +38,7 @@ class S3Parts:
         if self._about is None:
             return Beginning()
         if upload_id := self._about.get("multipart"):
-            self._upload = S3Multipart(self._bucket, self._requests, self._about["path"], upload_id)
+            self._upload = self._long(self._about["path"], upload_id)
             if self._about["path"] != self._path:
                 await self.remove()
                 return Beginning()
@@ -45,26 +46,21 @@ class S3Parts:
         beginning = Beginning(meta=self._meta)
         if upload_id:
             try:
-                stored = await self._upload.find()
+                beginning.whole = await self._upload.find(self._segments())
             except UploadGone:
                 # Completed, and stopped before this was removed, or removed by a rule of the bucket.
                 await self.remove()
                 return Beginning()
-            start = 0
-            while (at := len(beginning.parts) + 1) in stored and stored[at][0] == length_of_part(at):
-                beginning.parts.append(Part(start, stored[at][0]))
-                self._etags[at] = stored[at][1]
-                start += stored[at][0]
-        end = beginning.parts[-1].end if beginning.parts else 0
+        end = beginning.whole * PART
         self._tail = next((part for part in found if part.start == end), None)
         await self._folder.drop([part for part in found if part != self._tail])
         if self._tail is not None:
             _, beginning.tail = await self._bucket.get(self._folder.path(self._tail), self._tail.length)
         return beginning
 
-    async def put(self, number: int, part: Part, data: bytes | bytearray) -> None:
+    async def put(self, number: int, data: bytes | bytearray) -> None:
         await self._begin()
-        self._etags[number] = await self._upload.put(number, data)
+        await self._upload.put(number, data)
 
     async def put_tail(self, part: Part, data: bytes) -> None:
         if self._about is None:
@@ -79,25 +75,22 @@ class S3Parts:
             await self._folder.drop([self._tail])
             self._tail = None
 
-    async def digest(self, parts: Sequence[Part], tail: bytes) -> bytes | None:
+    async def digest(self, whole: int, tail: bytes) -> bytes | None:
         return None
 
-    async def compose(self, path: str, parts: Sequence[Part], tail: bytes, digest: bytes | None) -> None:
-        if not parts:
+    async def compose(self, path: str, whole: int, tail: bytes, digest: bytes | None) -> None:
+        if not whole:
             await self._bucket.put(path, tail, self._meta)
             return
-        number = len(parts)
         if tail:
-            number += 1
-            await self.put(number, Part(parts[-1].end, len(tail)), tail)
-        etags = {at: self._etags[at] for at in range(1, number + 1)}
-        await self._upload.complete(etags, parts[-1].end + len(tail))
-        self._upload = S3Multipart(self._bucket, self._requests, self._path)
+            await self.put(whole + 1, tail)
+        await self._upload.complete(whole + bool(tail), whole * PART + len(tail))
+        self._upload = self._long(self._path)
 
     async def remove(self) -> None:
         if self._upload.upload_id:
             await self._upload.abort()
-            self._upload = S3Multipart(self._bucket, self._requests, self._path)
+            self._upload = self._long(self._path)
         await self._folder.remove()
         self._about = None
 
@@ -105,7 +98,7 @@ class S3Parts:
         """The upload is kept before its first part is sent, so that whoever comes later can remove it."""
         async with self._turn:
             if self._about is None or not self._about.get("multipart"):
-                upload = S3Multipart(self._bucket, self._requests, self._path)
+                upload = self._long(self._path)
                 await upload.begin(self._meta)
                 try:
                     await self._keep(about_of(self._meta) | {"multipart": upload.upload_id, "path": self._path})
@@ -113,6 +106,17 @@ class S3Parts:
                     await upload.abort()
                     raise
                 self._upload = upload
+
+    def _long(self, path: str, upload_id: str = "") -> LongUpload:
+        return LongUpload(
+            self._bucket, self._requests, path, self._own_folder, upload_id=upload_id, note=self._note_segments
+        )
+
+    def _segments(self) -> dict[int, str]:
+        return {int(at): str(name) for at, name in (self._about or {}).get("segments", {}).items()}
+
+    async def _note_segments(self, segments: Mapping[int, str]) -> None:
+        await self._keep((self._about or {}) | {"segments": {str(at): name for at, name in segments.items()}})
 
     async def _keep(self, about: dict[str, Any]) -> None:
         await self._folder.put_about(about)

@@ -23,6 +23,7 @@ from growi_transfer.protocol.places import FOLDERS
 from growi_transfer.storage.base import BucketCopies, Features, FileMeta, SmallFile, StoredFile
 from growi_transfer.storage.object_store import large, reading, s3_objects
 from growi_transfer.storage.object_store.bucket import Bucket, Found
+from growi_transfer.storage.object_store.leftovers import PROBES, ObjectLeftovers
 from growi_transfer.storage.object_store.partial import ObjectPartialUpload
 from growi_transfer.storage.object_store.presence import Presence
 from growi_transfer.storage.paths import OWN_PREFIX, split_path
@@ -38,6 +39,7 @@ class ObjectStorage:
         self._bucket = Bucket(place)
         self._presence = Presence(self._bucket)
         self._kind = place.kind
+        self.unfinished = ObjectLeftovers(self._bucket)
         self.copies: BucketCopies | None = None
         if self._bucket.s3 is not None:
             self.copies = s3_objects.S3Copies(self._bucket, self._bucket.s3, self._presence)
@@ -159,7 +161,7 @@ class ObjectStorage:
             raise StorageUnavailable("The attachment storage has not copied the file in time.", path=path) from None
 
     async def probe(self) -> None:
-        path, data = f"{OWN_PREFIX}probe/{os.urandom(12).hex()}", os.urandom(64)
+        path, data = f"{PROBES}{os.urandom(12).hex()}", os.urandom(64)
         try:
             await self._bucket.put_small(path, data)
             _, read = await self._bucket.get(path, len(data))
