@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from tests.fakes import object_servers
+from tests.fakes.folders import data_folder
 from tests.fakes.object_servers import ObjectServer
 
 from growi_transfer.mongo.embedded import EmbeddedMongod, find_mongod
@@ -57,20 +58,19 @@ def mongo_uri_destination(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="session")
 def mongo_uri_standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that is no replica set, as small wikis have it: no snapshots, no majority."""
-    folder = tmp_path_factory.mktemp("mongo_standalone")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [str(find_mongod()), "--dbpath", str(folder), "--bind_ip", "127.0.0.1", "--port", str(port)]
-    command += ["--wiredTigerCacheSizeGB", "0.25", "--nounixsocket"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as server:
-        try:
-            uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
-            with MongoClient[dict[str, object]](uri) as client:
-                assert client.admin.command("serverStatus")["pid"] == server.pid
-            yield uri
-        finally:
-            server.kill()
-    shutil.rmtree(folder)
+    with data_folder(tmp_path_factory.mktemp("mongo_standalone")) as folder:
+        command = [str(find_mongod()), "--dbpath", str(folder), "--bind_ip", "127.0.0.1", "--port", str(port)]
+        command += ["--wiredTigerCacheSizeGB", "0.25", "--nounixsocket"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as server:
+            try:
+                uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
+                with MongoClient[dict[str, object]](uri) as client:
+                    assert client.admin.command("serverStatus")["pid"] == server.pid
+                yield uri
+            finally:
+                server.kill()
 
 
 @pytest.fixture(scope="session")
@@ -114,15 +114,15 @@ def mongo_database_name_destination(mongo_uri_destination: str) -> Iterator[str]
     yield from _database(mongo_uri_destination)
 
 
-def _embedded(folder: Path) -> Iterator[str]:
-    server = EmbeddedMongod(folder)
-    asyncio.run(server.start())
-    try:
-        yield server.uri
-    finally:
-        asyncio.run(server.stop())
-        # pytest keeps the folders of the last runs, and a data folder has some hundred MiB.
-        shutil.rmtree(folder)
+def _embedded(on_disk: Path) -> Iterator[str]:
+    with data_folder(on_disk) as folder:
+        server = EmbeddedMongod(folder)
+        asyncio.run(server.start())
+        try:
+            yield server.uri
+        finally:
+            os.kill(server.pid, signal.SIGKILL)  # a clean end would write everything once more
+            asyncio.run(server.stop())
 
 
 def _database(uri: str) -> Iterator[str]:

@@ -7,17 +7,11 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
 import uvicorn
+from tests.fakes.server import running
 
 from growi_transfer.web.app import App
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
 
 
 @contextlib.asynccontextmanager
@@ -33,18 +27,9 @@ async def serve(app: App, port: int = 0) -> AsyncIterator[str]:
         access_log=False,
         timeout_graceful_shutdown=5,
     )
-    server = _Server(config)
-    running = asyncio.create_task(server.serve(sockets=[bound]))
-    try:
-        async with asyncio.timeout(10):
-            while not server.started:
-                assert not running.done(), "the server ended at once"
-                await asyncio.sleep(0.005)
-        yield f"127.0.0.1:{bound.getsockname()[1]}"
-    finally:
-        await app.release_watchers()
-        server.should_exit = True
-        await running
+    address = f"127.0.0.1:{bound.getsockname()[1]}"
+    async with running(config, bound, before_the_end=app.release_watchers):
+        yield address
 
 
 @dataclass

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
+from tests.fakes.server import running
 
 from growi_transfer.protocol.transfer_key import ParsedKey
 from growi_transfer.pusher.address import AllowedDestinations
@@ -97,30 +98,14 @@ class Recorder:
             self.in_flight -= 1
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-
 @contextlib.asynccontextmanager
 async def serving(app: Recorder, **options: Any) -> AsyncIterator[Recorder]:
     """The application behind a real uvicorn on a free port."""
     bound = socket.create_server(("127.0.0.1", 0))
     app.port = bound.getsockname()[1]
-    server = _Server(
-        uvicorn.Config(app, http="httptools", lifespan="off", log_config=None, access_log=False, **options)
-    )
-    running = asyncio.create_task(server.serve(sockets=[bound]))
-    try:
-        async with asyncio.timeout(10):
-            while not server.started:
-                assert not running.done(), "the server ended at once"
-                await asyncio.sleep(0.005)
+    config = uvicorn.Config(app, http="httptools", lifespan="off", log_config=None, access_log=False, **options)
+    async with running(config, bound):
         yield app
-    finally:
-        server.should_exit = True
-        await running
 
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

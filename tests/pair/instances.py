@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ import uvicorn
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.database import Database as PyMongoDatabase
+from tests.fakes.server import running
 
 from growi_transfer import wiring
 from growi_transfer.ledger.base import Role, TransferRow
@@ -173,17 +173,9 @@ async def serving(services: wiring.Services, settings: Settings) -> AsyncIterato
     with socket.create_server(("127.0.0.1", 0)) as bound:
         app = create_app(lambda: contextlib.nullcontext(served))
         config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, timeout_graceful_shutdown=2)
-        server = uvicorn.Server(config)
-        task = asyncio.ensure_future(server._serve([bound]))
-        try:
-            while not server.started:
-                assert not task.done(), "the server ended"
-                await asyncio.sleep(0.005)
-            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
-        finally:
-            await app.release_watchers()
-            server.should_exit = True
-            await task
+        address = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        async with running(config, bound, before_the_end=app.release_watchers):
+            yield address
 
 
 @contextlib.asynccontextmanager
