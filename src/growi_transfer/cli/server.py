@@ -51,6 +51,7 @@ async def serve_wiki(session: Session, settings: Settings, role: str, signals: S
                     pusher=services.pusher if role != "receiver" else None,
                     instance=services.instance,
                     recheck=services.recheck,
+                    is_owned=services.orders.is_owned,
                     jobs=services.jobs,
                     tally=services.tally,
                     metrics_token=settings.metrics_token.get_secret_value() if settings.metrics_token else None,

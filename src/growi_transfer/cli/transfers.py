@@ -16,11 +16,12 @@ from growi_transfer.cli.receipt import receipt
 from growi_transfer.cli.render import details, log_line, of, reporter
 from growi_transfer.cli.session import Services, find_transfer, session_of
 from growi_transfer.cli.steer import Id, Json
+from growi_transfer.ledger.actions import needs_process
 from growi_transfer.ledger.base import LogRow, Role, TransferRow
 from growi_transfer.ledger.board import snapshot_of
 from growi_transfer.ledger.log import KEPT, levels_from, line_json
 from growi_transfer.ledger.retention import rollback_until
-from growi_transfer.protocol.machine import RUNNING, State
+from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.progress import Snapshot
 from growi_transfer.protocol.shape import to_json
 
@@ -28,8 +29,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="See and steer this wiki's transfers, on either side.",
 )
-_NEEDS_A_PROCESS = (State.CREATED, State.CHECKED, *RUNNING, State.COMMITTING)
-"""States in which a process of the source is at work."""
 LOOK_SECONDS = 0.5
 """Between two looks at a transfer that another process runs; the ledger is not written more often."""
 _LATE_MICROSECONDS = 3_000_000
@@ -202,7 +201,7 @@ async def shape_of(services: Services, row: TransferRow, retention: timedelta) -
     until = rollback_until(row, retention)
     return {
         **to_json(snapshot_of(row, moving=owned)),
-        "interrupted": not owned and row.position.state in _NEEDS_A_PROCESS,
+        "interrupted": not owned and needs_process(row),
         "created_at": row.created_at.isoformat(),
         "rollback_until": until.isoformat() if until else None,
     }

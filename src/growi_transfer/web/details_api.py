@@ -37,7 +37,7 @@ async def details(request: Request) -> Response:
     facts = row.facts
     return JSONResponse(
         {
-            "transfer": shape_of(services_of(request), row),
+            "transfer": await shape_of(services_of(request), row),
             "came_from": row.position.came_from.value if row.position.came_from else None,
             "updated_at": row.updated_at.isoformat(),
             "destination": row.setup.get("destination"),

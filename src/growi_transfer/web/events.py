@@ -133,7 +133,7 @@ async def watch_transfer(request: Request) -> Response:
     return EventStream(
         feed_of(request).watching(row.role, row.id, ends=True, over=over),
         lambda told: told.event,
-        first=b"" if known else encoded_event(0, shape_of(services, row)),
+        first=b"" if known else encoded_event(0, await shape_of(services, row)),
         ends=ends_of(request, session),
         heartbeat=services.limits.heartbeat_seconds,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from growi_transfer.ledger.actions import actions_of
+from growi_transfer.ledger.actions import actions_of, needs_process
 from growi_transfer.ledger.base import Role, TransferRow
 from growi_transfer.ledger.board import snapshot_of
 from growi_transfer.ledger.retention import rollback_until
@@ -35,13 +35,16 @@ def snapshot_of_row(services: Services, row: TransferRow) -> Snapshot:
     return snapshot_of(row) if held is None else replace(held, position=row.position)
 
 
-def shape_of(services: Services, row: TransferRow) -> dict[str, Any]:
-    """The public shape of a transfer."""
+async def shape_of(services: Services, row: TransferRow) -> dict[str, Any]:
+    """The public shape of a transfer, and what the ledger alone knows of it. `interrupted`: it should be at work and no
+    process has it."""
     snapshot = snapshot_of_row(services, row)
+    interrupted = needs_process(row) and not await services.is_owned(row.role, row.id)
     until = rollback_until(row, services.retention)
     return {
         **to_json(snapshot),
         "created_at": row.created_at.isoformat(),
         "rollback_until": until.isoformat() if until else None,
-        "actions": actions_of(row),
+        "actions": actions_of(row, interrupted=interrupted),
+        "interrupted": interrupted,
     }

@@ -258,6 +258,11 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+async def _owned(role: Role, transfer_id: str) -> bool:
+    """Where nobody can tell, it is taken to be in somebody's hands."""
+    return True
+
+
 @dataclass(frozen=True)
 class Services:
     """What a server serves. A role that it does not have is None; its routes answer 404."""
@@ -281,6 +286,8 @@ class Services:
     instance: Callable[[], Awaitable[dict[str, Any]]] | None = None
     """The summary of this instance, for its admin."""
     recheck: RecheckService | None = None
+    is_owned: Callable[[Role, str], Awaitable[bool]] = _owned
+    """Whether a process that may be alive has the transfer."""
     retention: timedelta = timedelta(days=7)
     """How long what a commit replaced is kept."""
     form_memory: Memory = field(default_factory=lambda: Memory(_FORMS))

@@ -49,11 +49,12 @@ async def list_transfers(request: Request) -> Response:
     states = _states_of(request)
     rows = await services.ledger.list_transfers(role, limit, skip, states=states)
     total = await services.ledger.count_transfers(role, states=states)
-    return JSONResponse({"transfers": [_listed(services, row) for row in rows], "total": total})
+    return JSONResponse({"transfers": [await _listed(services, row) for row in rows], "total": total})
 
 
-def _listed(services: Services, row: TransferRow) -> dict[str, Any]:
-    return {**shape_of(services, row), "destination": row.setup.get("destination"), "preset": row.setup.get("preset")}
+async def _listed(services: Services, row: TransferRow) -> dict[str, Any]:
+    shape = await shape_of(services, row)
+    return {**shape, "destination": row.setup.get("destination"), "preset": row.setup.get("preset")}
 
 
 def _states_of(request: Request) -> tuple[State, ...]:
@@ -73,7 +74,7 @@ async def get_transfer(request: Request) -> Response:
         return JSONResponse(await guard.receiver().transfer(transfer_id))
     guard.admin(request)
     row = await row_of(request, transfer_id)
-    return JSONResponse({"transfer": shape_of(services_of(request), row)})
+    return JSONResponse({"transfer": await shape_of(services_of(request), row)})
 
 
 async def verify(request: Request) -> Response:

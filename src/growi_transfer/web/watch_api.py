@@ -58,7 +58,7 @@ async def watched(request: Request) -> Response:
     """The transfer of the link, as it is now."""
     link = await _link_of(request)
     row = await row_of(request, link.transfer_id, link.role)
-    shape = watcher_shape(shape_of(services_of(request), row))
+    shape = watcher_shape(await shape_of(services_of(request), row))
     return JSONResponse({"transfer": shape, "expires_at": link.expires_at.isoformat()})
 
 

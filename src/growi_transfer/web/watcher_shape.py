@@ -19,6 +19,7 @@ SHOWN = (
     "eta_seconds",
     "activity",
     "lag",
+    "interrupted",
 )
 _FAILURE = ("item", "kind", "code", "message", "tries", "retryable")
 _WARNING = ("code", "message")

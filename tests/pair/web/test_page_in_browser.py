@@ -45,6 +45,9 @@ SHOWN = (
     "password_seed_mismatch", HOSTILE, "7 × peer_unavailable", "2 of 3, 1 waiting",
 )  # fmt: skip
 
+LOSE_DETAILS = """{ const real = fetch; globalThis.lost = 0; globalThis.fetch = (url, ...more) =>
+  lost === 0 && url.includes("/details") ? Promise.reject(new Error(++lost)) : real(url, ...more); }"""
+
 
 async def log_in(page: Page, token: str) -> None:
     await page.run(f"document.querySelector('[name=token]').value = '{token}'")
@@ -68,6 +71,12 @@ async def test_a_person_logs_in_and_watches(tmp_path: Path) -> None:
     await world.row(Role.RECEIVER, OTHER)
     await world.board.put(MOVING)
     await world.board.put(Snapshot(OTHER, "receiver", position=Position(State.READY)))
+    nobody: set[str] = set()
+
+    async def is_owned(_: Role, transfer_id: str) -> bool:
+        return transfer_id not in nobody
+
+    world.services = replace(world.services, is_owned=is_owned)
     app = create_app(world.open_services)
     async with serve(app) as address, browser_page(tmp_path / "profile") as page:
         await page.open(f"http://{address}/transfers/{TRANSFER}")
@@ -90,7 +99,21 @@ async def test_a_person_logs_in_and_watches(tmp_path: Path) -> None:
         await world.board.put(replace(MOVING, bytes_done=400 << 20, files_failed=0, failures=()))
         await page.until("document.body.textContent.includes('400 MiB')")
 
+        # The process that ran it is gone: who looks finds it stopped, and can resume it.
+        nobody.add(TRANSFER)
+        await page.open(f"http://{address}/transfers")
+        await page.until("document.querySelector('.transfers .badge[data-state=interrupted]')")
+        assert await page.run("[...document.querySelectorAll('.transfers button')].map((one) => one.textContent)") == [
+            "Resume"
+        ]
         await page.open(f"http://{address}/transfers/{TRANSFER}")
+        await page.until("document.querySelector('#now .badge[data-state=interrupted]')")
+        assert await buttons(page) == ["Resume", "Cancel transfer"]
+        assert "the process that ran it has ended" in await page.run("document.querySelector('#now').textContent")
+        nobody.clear()
+        await page.run("document.querySelector('[data-verb=resume]').click()")
+        await called(world, ["resume"])
+        world.pusher.calls.clear()
         await page.until("document.querySelector('[data-verb=pause]')")
         assert not await page.run("document.querySelector('#failures').checkVisibility()")
         await world.board.put(MOVING)
@@ -108,6 +131,11 @@ async def test_a_person_logs_in_and_watches(tmp_path: Path) -> None:
         await page.run("document.querySelector('dialog [value=yes]').click()")
         await called(world, ["pause", "cancel"])
         await world.ledger.set_facts(Role.PUSHER, TRANSFER, {"progress": to_json(MOVING)}, world.clock())
+        await world.ledger.set_facts(
+            Role.PUSHER, TRANSFER, {"error": {"code": "away", "message": "Nobody."}}, world.clock()
+        )
+        # What is asked for at the last change may be lost on the way: it is asked for again.
+        await page.run(LOSE_DETAILS)
         world.pusher.fails = StateConflict("It is too late.")
         await world.board.put(replace(MOVING, position=Position(State.FAILED, State.COPYING)))
         await world.ledger.move_transfer(
@@ -116,6 +144,8 @@ async def test_a_person_logs_in_and_watches(tmp_path: Path) -> None:
         await page.until("document.querySelector('[data-verb=retry]')")
         await page.until("document.querySelector('.badge[data-state=failed]')")
         assert await buttons(page) == ["Retry failed", "Cancel transfer"]
+        await page.until("document.querySelector('#now .note.bad').textContent.startsWith('Nobody.')")
+        assert await page.run("lost") == 1
         await page.run("document.querySelector('[data-verb=retry]').click()")
         await page.until("document.querySelector('#now .problem[role=alert]').textContent == 'It is too late.'")
         assert await page.run("document.querySelectorAll('#now .actions button:disabled').length") == 0

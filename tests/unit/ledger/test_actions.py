@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from growi_transfer.ledger.actions import actions_of
+from growi_transfer.ledger.actions import actions_of, needs_process
 from growi_transfer.ledger.base import Role, TransferRow
 from growi_transfer.protocol.machine import Event, Position, State, allows
 
@@ -81,3 +81,24 @@ def test_at_the_source(state: State, facts: dict[str, Any], offered: list[str]) 
 
 def test_a_growi_keeps_nothing_to_go_back_to() -> None:
     assert actions_of(row(Role.PUSHER, State.COMPLETED, {"dialect": "growi"})) == ["purge"]
+
+
+@pytest.mark.parametrize(
+    ("role", "state", "facts", "needed"),
+    [
+        (Role.PUSHER, State.CREATED, {}, True),
+        (Role.PUSHER, State.VERIFYING, {}, True),
+        (Role.PUSHER, State.COMMITTING, {}, True),
+        (Role.PUSHER, State.READY, {"options": {"follow": True}}, True),
+        (Role.PUSHER, State.READY, {}, False),
+        (Role.PUSHER, State.PAUSED, {}, False),
+        (Role.PUSHER, State.COMPLETED, {}, False),
+        (Role.RECEIVER, State.COPYING, {}, False),
+    ],
+)
+def test_what_no_process_has_can_be_resumed(role: Role, state: State, facts: dict[str, Any], needed: bool) -> None:
+    one = row(role, state, **facts)
+    assert needs_process(one) is needed
+    if needed:
+        assert "resume" in actions_of(one, interrupted=True)
+        assert "pause" not in actions_of(one, interrupted=True)

@@ -240,6 +240,7 @@ async def test_a_transfer_is_shown_from_the_board_then_from_its_row(client: Asgi
     shown = (await client("GET", path, headers=ADMIN)).json()["transfer"]
     saved = to_json(Snapshot(TRANSFER, "receiver", position=Position(State.READY), documents_done=7, documents_total=9))
     more = {"created_at": "2026-11-21T12:00:00+00:00", "rollback_until": None, "actions": ["receipt", "cancel"]}
+    more["interrupted"] = False
     assert shown == {**saved, **more}
     await world.board.put(Snapshot(TRANSFER, "receiver", position=Position(State.VERIFYING), documents_done=8))
     shown = (await client("GET", path, headers=ADMIN)).json()["transfer"]

@@ -6,7 +6,7 @@ import { bytes, count, date, decimal, duration, percent, t } from "./i18n.js";
 import { watch } from "./live.js";
 import { showError } from "./shell.js";
 import { fillActions } from "./transfer-actions.js";
-import { RUNNING, toneOf } from "./transfer-words.js";
+import { RUNNING, toneOf } from "./transfer-states.js";
 
 const PAGE = 10;
 const MOST = 1000; // of one answer

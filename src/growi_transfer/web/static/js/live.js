@@ -5,10 +5,12 @@
 import { API, ApiError, get, toLogin } from "./api.js";
 import { readEvents } from "./event-stream.js";
 import { connect } from "./socket-io.js";
+import { isMoving } from "./transfer-states.js";
 
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
 const TICK = 5000;
+const SILENT = 8000; // of one that moves is heard more often, while a process is at it
 const ASLEEP = 20_000; // a timer of 5 s that comes this late has slept
 const PROGRESS = "admin:g2gProgress";
 const WATCH_HEADER = "x-growi-transfer-watch";
@@ -29,6 +31,7 @@ class Watch {
   constructor(options) {
     Object.assign(this, options);
     this.known = new Map();
+    this.heard = new Map();
     this.asked = new Map(); // transfers that are asked for; true: once more after that
     this.waits = 0;
     this.round = 0;
@@ -86,9 +89,8 @@ class Watch {
   again(error) {
     this.stop();
     this.say("waiting", { error });
-    const wait = Math.min(FIRST_WAIT * 2 ** this.waits, LONGEST_WAIT) * (0.5 + Math.random());
+    this.waiting = setTimeout(() => this.begin(), waitAfter(this.waits));
     this.waits += 1;
-    this.waiting = setTimeout(() => this.begin(), wait);
   }
 
   final(state, error) {
@@ -172,10 +174,21 @@ class Watch {
     this.tell({ ...before, ...transfer });
     // Events do not say when it was made, until when a rollback is possible and what can be done.
     const other = before?.state !== transfer.state || before.files.failed > 0 !== transfer.files.failed > 0;
-    if (!this.token && other) this.askFor(transfer);
+    if (before?.interrupted || (!this.token && other)) this.askFor(transfer);
   }
 
-  async askFor({ id, role }) {
+  /** Ask for those that should move and of which nothing is heard: nobody tells that a process has gone. */
+  askSilent(now) {
+    if (this.state !== "live" || globalThis.document?.visibilityState === "hidden") return;
+    for (const [name, transfer] of this.known) {
+      if (transfer.role !== "pusher" || !isMoving(transfer.state) || transfer.interrupted || now - this.heard.get(name) < SILENT) continue;
+      this.heard.set(name, now);
+      this.askFor(transfer);
+    }
+  }
+
+  /** What an event does not say. `failures`: how often in a row the answer was lost. */
+  async askFor({ id, role }, failures = 0) {
     const name = nameOf({ id, role });
     if (this.asked.has(name)) {
       this.asked.set(name, true); // the answer under way may be older than this
@@ -183,21 +196,26 @@ class Watch {
     }
     this.asked.set(name, false);
     let again = false;
+    let lost = false;
+    const round = this.round;
     try {
-      const { transfer } = await this.ask(`/transfers/${id}`, { login: false });
+      const { transfer } = await this.ask(this.token ? "/watch" : `/transfers/${id}`, { headers: this.headers(), login: false });
       again = this.asked.get(name);
       if (transfer.role === role && !again) this.tell({ ...this.known.get(name), ...transfer });
-    } catch {
-      // the next change asks again
+    } catch (error) {
+      lost = !(error.status >= 400 && error.status < 500); // a refusal would come again
     } finally {
       this.asked.delete(name);
     }
     if (again) this.askFor({ id, role });
+    // There may be no other change that would ask again. A new line asks for everything.
+    else if (lost) setTimeout(() => this.round === round && this.askFor({ id, role }, failures + 1), waitAfter(failures));
   }
 
   tell(transfer) {
     if (this.leaving.signal.aborted) return;
     this.known.set(nameOf(transfer), transfer);
+    this.heard.set(nameOf(transfer), Date.now());
     this.onSnapshot(transfer);
   }
 
@@ -208,6 +226,7 @@ class Watch {
     this.ticking = setInterval(() => {
       const now = Date.now();
       if (now - last > ASLEEP) this.wake();
+      else this.askSilent(now);
       last = now;
     }, TICK);
     this.ticking.unref?.();
@@ -230,6 +249,11 @@ class Watch {
     this.waits = 0;
     this.begin();
   }
+}
+
+/** Milliseconds after so many failures in a row; pages that lost a line together do not come back together. */
+function waitAfter(failures) {
+  return Math.min(FIRST_WAIT * 2 ** failures, LONGEST_WAIT) * (0.5 + Math.random());
 }
 
 function nameOf({ id, role }) {

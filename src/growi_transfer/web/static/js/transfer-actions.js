@@ -26,9 +26,9 @@ const WANTS_KEY = ["key_not_kept", "invalid_transfer_key"];
 
 /**
  * Put the buttons into `place` that `transfer.actions` names. `said` shows a refusal; `changed` gets the transfer as it is
- * after a step; `faultOf()` is the code of the error it has failed by, if it has.
+ * after a step; `faultOf()` is the code of the error it has failed by, if it has; `small` makes small ones.
  */
-export function fillActions(place, said, transfer, changed, faultOf = () => null) {
+export function fillActions(place, said, transfer, changed, { faultOf = () => null, small = false } = {}) {
   const can = transfer.actions ?? [];
   // To try again what failed is to go on: one button for both.
   const fitting = ACTIONS.filter(({ verb }) => can.includes(verb) && !(verb === "resume" && transfer.state === "failed" && can.includes("retry")));
@@ -36,11 +36,11 @@ export function fillActions(place, said, transfer, changed, faultOf = () => null
   if (place.dataset.verbs === names) return;
   place.dataset.verbs = names;
   const focused = place.contains(document.activeElement);
-  fill(place, fitting.map((action) => button(action, { place, said, transfer, changed, faultOf })));
+  fill(place, fitting.map((action) => button(action, { place, said, transfer, changed, faultOf, small })));
   if (focused) place.querySelector("button")?.focus();
 }
 
-function button(action, { place, said, transfer, changed, faultOf }) {
+function button(action, { place, said, transfer, changed, faultOf, small }) {
   const press = async (event) => {
     const pressed = event.currentTarget;
     if (action.run) {
@@ -64,7 +64,7 @@ function button(action, { place, said, transfer, changed, faultOf }) {
     }
   };
   const look = action.look ?? (action.grave ? "grave" : action.verb === "retry" && transfer.state === "failed" ? "primary" : "");
-  return h("button", { type: "button", class: `button ${look}`, dataset: { verb: action.verb }, on: { click: press } }, t(`transfer.action.${nameOf(action, transfer)}`));
+  return h("button", { type: "button", class: `button ${look}${small ? " small" : ""}`, dataset: { verb: action.verb }, on: { click: press } }, t(`transfer.action.${nameOf(action, transfer)}`));
 }
 
 async function order({ verb }, { id }, fault) {

@@ -9,7 +9,7 @@ import { errorWords } from "./transfer-words.js";
 
 const SHOWN = 10;
 
-/** `{ element, show(transfer), refresh() }`; `onLeft(transfer)` when somebody has let the failed ones stay behind. */
+/** `{ element, show(transfer), refresh() }`, `refresh` with false when the list did not come; `onLeft(transfer)` when somebody has let the failed ones stay behind. */
 export function failuresCard({ id, role, readOnly, onLeft }) {
   const body = h("ul", { class: "rows" });
   const total = h("span", { class: "badge bad" });
@@ -59,13 +59,13 @@ export function failuresCard({ id, role, readOnly, onLeft }) {
   }
 
   async function refresh() {
-    if (readOnly || failed === 0) return;
+    if (readOnly || failed === 0) return true;
     const number = (asked += 1);
     try {
       const answer = await get(`/transfers/${id}/failures?role=${role}&limit=${SHOWN}&after=${before.at(-1) ?? ""}`);
-      if (number !== asked) return;
+      if (number !== asked) return true;
       problem.hidden = true;
-      if (answer.failures.length === 0 && before.length) return void turn([]);
+      if (answer.failures.length === 0 && before.length) return turn([]);
       // A row of the ledger keeps the code alone; the snapshot has the sentence, of the newest ones.
       const told = new Map(present.map((one) => [one.item, one.message]));
       draw(answer.total ? answer.failures.map((one) => ({ ...one, message: told.get(one.item) ?? one.message })) : present);
@@ -75,10 +75,12 @@ export function failuresCard({ id, role, readOnly, onLeft }) {
       const from = before.length * SHOWN;
       pages.hidden = answer.total <= SHOWN;
       setText(where, t("list.where", { first: count(from + 1), last: count(from + answer.failures.length), total: count(answer.total) }));
+      return true;
     } catch (error) {
-      if (number !== asked) return;
+      if (number !== asked) return true;
       setText(problem, errorText(error));
       problem.hidden = false;
+      return false;
     }
   }
 

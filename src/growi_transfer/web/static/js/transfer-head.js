@@ -3,7 +3,8 @@
 import { h, setText } from "./dom.js";
 import { bytes, count, date, decimal, duration, t } from "./i18n.js";
 import { timeLeft } from "./rates.js";
-import { RUNNING, STEPS, errorWords, sentence, toneOf } from "./transfer-words.js";
+import { STEPS, isRunning, shownState, toneOf } from "./transfer-states.js";
+import { errorWords, sentence, stateWord } from "./transfer-words.js";
 import { watchLinkButton } from "./watch-link.js";
 
 const BARS = ["bytes", "documents", "files"];
@@ -49,18 +50,20 @@ export function headCard({ id, role, readOnly }) {
     said,
     show(transfer, details, samples) {
       const { state, rate, lag: behind } = transfer;
-      badge.className = `badge ${toneOf(state)}`;
-      badge.dataset.state = state;
-      setText(badge, t(`transfer.state.${state}`));
+      const shown = shownState(transfer);
+      badge.className = `badge ${toneOf(shown)}`;
+      badge.dataset.state = shown;
+      setText(badge, stateWord(transfer));
       setText(now, sentence(transfer, details));
-      showSteps(places, state, details);
+      showSteps(places, transfer, details);
       const fault = state === "failed" ? details?.error : null;
       error.hidden = !fault;
       if (fault) {
         setText(errorText, errorWords(fault.code, fault.message));
         setText(errorCode, fault.code);
       }
-      const left = RUNNING.includes(state) ? timeLeft(transfer.bytes, samples) ?? transfer.eta_seconds : null;
+      const running = isRunning(transfer);
+      const left = running ? timeLeft(transfer.bytes, samples) ?? transfer.eta_seconds : null;
       write(places, {
         bytes: t("transfer.done_of", { done: bytes(transfer.bytes.done), total: bytes(transfer.bytes.total) }),
         documents: t("transfer.done_of", { done: count(transfer.documents.done), total: count(transfer.documents.total) }),
@@ -73,7 +76,6 @@ export function headCard({ id, role, readOnly }) {
         failed: count(transfer.files.failed),
         skipped: count(transfer.files.skipped),
       });
-      const running = RUNNING.includes(state);
       for (const name of ["speed", "document_speed", "file_speed", "eta"]) places[name].parentElement.hidden = !running;
       places.skipped.parentElement.hidden = transfer.files.skipped === 0;
       places.failed.classList.toggle("problem", transfer.files.failed > 0);
@@ -101,12 +103,12 @@ function write(places, texts) {
   for (const [name, text] of Object.entries(texts)) setText(places[name], text);
 }
 
-function showSteps(places, state, details) {
+function showSteps(places, { state, interrupted }, details) {
   const stopped = ["paused", "failed"].includes(state) ? details?.came_from : state === "rolled_back" ? "completed" : state;
   const at = STEPS.indexOf(stopped);
   STEPS.forEach((step, index) => {
     const item = places[`step-${step}`];
-    const tone = state === "failed" ? "now failed" : ["paused", "rolled_back"].includes(state) ? "now paused" : "now";
+    const tone = state === "failed" ? "now failed" : interrupted || ["paused", "rolled_back"].includes(state) ? "now paused" : "now";
     item.className = index < at || state === "completed" ? "done" : index === at ? tone : "";
     item.ariaCurrent = index === at && state !== "completed" ? "step" : null;
   });

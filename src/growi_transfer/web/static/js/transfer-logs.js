@@ -8,7 +8,7 @@ import { errorText } from "./shell.js";
 const KEPT = 500;
 const LEVELS = ["info", "warning", "error"];
 
-/** `{ element, refresh() }`: asks for what is new. */
+/** `{ element, refresh() }`: asks for what is new; false when it did not come. */
 export function logsCard({ id, role }) {
   let level = "info";
   let after = "";
@@ -39,19 +39,21 @@ export function logsCard({ id, role }) {
   const element = h("section", { class: "card", id: "log", "aria-labelledby": "log-heading" }, h("header", null, h("h2", { id: "log-heading" }, t("transfer.log")), select), nothing, box, problem);
 
   async function refresh() {
-    if (asking) return;
+    if (asking) return true;
     asking = true;
     const mine = round;
     try {
       const answer = await get(`/transfers/${id}/logs?role=${role}&level=${level}&limit=200&after=${after}`);
-      if (mine !== round) return;
+      if (mine !== round) return true;
       problem.hidden = true;
       after = answer.next;
       show(answer.logs);
+      return true;
     } catch (error) {
-      if (mine !== round) return;
+      if (mine !== round) return true;
       setText(problem, errorText(error));
       problem.hidden = false;
+      return false;
     } finally {
       if (mine === round) asking = false;
     }

@@ -13,7 +13,8 @@ import { headCard } from "./transfer-head.js";
 import { logsCard } from "./transfer-logs.js";
 import { sendingCard } from "./transfer-sending.js";
 import { tuning } from "./transfer-tuning.js";
-import { RUNNING, isMoving } from "./transfer-words.js";
+import { isMoving, isRunning } from "./transfer-states.js";
+import { stateWord } from "./transfer-words.js";
 
 const LOOK = 2000;
 const TICK = 1000;
@@ -31,6 +32,7 @@ class View {
     this.readOnly = Boolean(token);
     this.transfer = null;
     this.details = null;
+    this.missed = false; // something that was asked for did not come
     this.asked = 0;
     this.askedCollections = 0;
     this.line = h("p", { class: "line waiting", role: "status" });
@@ -99,7 +101,7 @@ class View {
     // A wiki can be source and destination of one transfer only in tests; the first row that was told is the one shown.
     if (this.role && transfer.role !== this.role) return;
     if (!this.transfer) this.build(transfer);
-    const changed = this.transfer?.state !== transfer.state;
+    const changed = this.transfer?.state !== transfer.state || Boolean(this.transfer.interrupted) !== Boolean(transfer.interrupted);
     this.transfer = transfer;
     this.draw();
     if (changed) this.askAll();
@@ -114,11 +116,11 @@ class View {
 
   draw() {
     const { transfer, details } = this;
-    const running = RUNNING.includes(transfer.state);
+    const running = isRunning(transfer);
     if (running) this.graph.note(transfer.rate.bytes_per_second);
     else this.graph.draw(false);
     this.head.show(transfer, details, this.graph.samples);
-    if (!this.readOnly) fillActions(this.head.actions, this.head.said, transfer, (after) => this.ordered(after), () => this.details?.error?.code);
+    if (!this.readOnly) fillActions(this.head.actions, this.head.said, transfer, (after) => this.ordered(after), { faultOf: () => this.details?.error?.code });
     this.sending.show(transfer.activity, running);
     this.failures.show(transfer);
     this.agreed.show(transfer, details);
@@ -131,7 +133,7 @@ class View {
     const other = details?.destination;
     setText(this.title, other ? t("transfer.heading_to", { origin: other }) : t(`transfer.heading_${transfer.role}`));
     setText(this.id, transfer.id);
-    document.title = t("transfer.title_state", { state: t(`transfer.state.${transfer.state}`) });
+    document.title = t("transfer.title_state", { state: stateWord(transfer) });
   }
 
   // what is asked for
@@ -140,8 +142,12 @@ class View {
     if (!this.transfer || this.readOnly) return;
     this.askDetails();
     this.askCollections();
-    this.failures.refresh();
-    this.logs.refresh();
+    this.refresh(this.failures);
+    this.refresh(this.logs);
+  }
+
+  async refresh(card) {
+    if ((await card.refresh()) === false) this.missed = true;
   }
 
   async askDetails() {
@@ -166,6 +172,7 @@ class View {
     try {
       return await get(`${this.path}${what}?role=${this.role}`);
     } catch {
+      this.missed = true;
       return null;
     }
   }
@@ -174,14 +181,16 @@ class View {
 
   tick() {
     if (!this.transfer || document.visibilityState !== "visible") return;
-    if (RUNNING.includes(this.transfer.state)) this.graph.note(this.transfer.rate.bytes_per_second);
+    if (isRunning(this.transfer)) this.graph.note(this.transfer.rate.bytes_per_second);
     else if (!this.graph.element.hidden) this.graph.draw(false);
   }
 
   look() {
-    if (!this.transfer || this.readOnly || document.visibilityState !== "visible" || !isMoving(this.transfer.state)) return;
+    if (!this.transfer || this.readOnly || document.visibilityState !== "visible" || !(this.missed || isMoving(this.transfer.state))) return;
+    if (this.missed) this.askDetails();
+    this.missed = false;
     this.askCollections();
-    this.failures.refresh();
-    this.logs.refresh();
+    this.refresh(this.failures);
+    this.refresh(this.logs);
   }
 }

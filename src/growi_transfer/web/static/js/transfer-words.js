@@ -1,25 +1,17 @@
-// Words and colours of states, in one place.
+// Words of states and codes, in one place.
 
 import { hasText, t } from "./i18n.js";
+import { shownState } from "./transfer-states.js";
 
-export const STEPS = ["checked", "copying", "reconciling", "indexing", "verifying", "ready", "committing", "completed"];
-export const RUNNING = ["copying", "reconciling", "indexing", "verifying"];
-const MOVING = ["created", "checked", ...RUNNING, "committing"];
-const TONES = { completed: "good", ready: "good", failed: "bad", paused: "warn", cancelled: "warn", rolled_back: "warn" };
-
-/** The class of a state's badge. */
-export function toneOf(state) {
-  return TONES[state] ?? "busy";
-}
-
-/** Whether something is being done. */
-export function isMoving(state) {
-  return MOVING.includes(state);
+/** What a state is called. */
+export function stateWord(transfer) {
+  return t(`transfer.state.${shownState(transfer)}`);
 }
 
 /** A sentence on what happens now, for somebody who does not know the words. */
 export function sentence(transfer, details) {
-  const { role, state, lag } = transfer;
+  const { role, state, lag, interrupted } = transfer;
+  if (interrupted) return `${t("transfer.now.interrupted")} ${t("transfer.came_from", { state: t(`transfer.state.${state}`) })}`;
   const following = state === "ready" && lag?.following ? `transfer.now.${role}.ready_following` : "";
   if (following && hasText(following)) return t(following);
   const came = details?.came_from;
