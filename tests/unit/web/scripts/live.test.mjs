@@ -70,12 +70,12 @@ test("what the last event does not say is asked for until it has come", async (c
   for (let times = 0; times < 3; times += 1) {
     await lose();
     assert.equal(asked.length, 0);
-    context.mock.timers.tick(15_000 * 1.5);
+    context.mock.timers.tick(4000); // more than the third wait, less than the silence that ends a line
     assert.equal(asked.length, 1);
   }
   await answer(one("completed", { actions: ["rollback"] }));
   assert.deepEqual(shown.at(-1), one("completed", { actions: ["rollback"] }));
-  context.mock.timers.tick(60_000);
+  context.mock.timers.tick(20_000);
   assert.equal(asked.length, 0);
   watching.close();
 });
