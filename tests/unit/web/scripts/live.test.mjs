@@ -40,6 +40,7 @@ function tell(transfer) {
 
 /** A page that has its state. */
 async function live(first, onSnapshot) {
+  asked.length = 0;
   const watching = watch({ transferId: "a", onSnapshot, origin: "http://wiki.example", Socket: Line });
   Line.newest.hear('0{"pingInterval":25000,"pingTimeout":20000}');
   Line.newest.hear("40/admin,{}");
