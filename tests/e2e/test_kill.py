@@ -73,6 +73,10 @@ class World:
         for path in uploads.iterdir():
             shutil.rmtree(path)
         self.former = remember(self.pair.destination.side)
+        for instance in (self.pair.source, self.pair.destination):
+            # A mongod that is killed replays what it was sent since its last checkpoint: this transfer, not the wiki.
+            with MongoClient[dict[str, Any]](instance.mongod.uri) as client:
+                client.admin.command("fsync")
         self.line.proxy.requests.clear()
         self.key = self.pair.destination.server.client.post("/generate-key")["transferKey"]
         options = {"accept_all_warnings": True, "bandwidth_bytes_per_second": _SLOW}

@@ -29,6 +29,8 @@ def spare_collector() -> None:
     """Let the garbage collector run rarely, and leave out what was imported.
 
     Batches of documents are thousands of objects without cycles; by default each batch would make it search them all.
+    Turns it on if it was off.
     """
     gc.freeze()
     gc.set_threshold(100_000, 20, 50)
+    gc.enable()

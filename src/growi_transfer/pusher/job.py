@@ -59,7 +59,9 @@ class PushJob:
         while True:
             began = self._clock()
             try:
-                await self._push.run()
+                # In a task of its own, so that only an order to stop makes ours look cancelled: before Python 3.13 a
+                # TaskGroup that waits for its tasks when one fails leaves the task that it is in like that for good.
+                await asyncio.ensure_future(self._push.run())
                 return
             except (DatabaseUnavailable, StorageUnavailable) as error:
                 task = asyncio.current_task()

@@ -66,6 +66,22 @@ async def test_a_push_goes_on_when_its_database_is_back() -> None:
     assert time.now >= 30
 
 
+async def test_an_error_of_a_group_is_no_order_to_stop() -> None:
+    class Together(Push):
+        async def run(self) -> None:
+            # As `Push` does: the group waits for its tasks when one of them fails.
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(super().run())
+            except* DatabaseUnavailable as errors:
+                raise errors.exceptions[0] from None
+
+    time = Time()
+    push = Together(time, [DatabaseUnavailable(), DatabaseUnavailable()])
+    await job(time, push).run()
+    assert push.runs == 3
+
+
 async def test_patience_ends() -> None:
     time = Time()
 
@@ -101,8 +117,11 @@ async def test_other_errors_are_not_waited_out() -> None:
 
 
 async def test_an_order_to_stop_wins() -> None:
+    begun = asyncio.Event()
+
     class Stubborn:
         async def run(self) -> None:
+            begun.set()
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
@@ -115,7 +134,7 @@ async def test_an_order_to_stop_wins() -> None:
     running = asyncio.ensure_future(
         PushJob(Stubborn(), tuner(), tuner(), BandwidthLimiter(), source=retry, look=look).run()
     )
-    await asyncio.sleep(0)
+    await begun.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
