@@ -58,10 +58,19 @@ class Body:
                 chunk = chunk[size:]
 
     async def end(self) -> None:
-        """Stop sending, if it has not ended, and wait until nothing reads from the source any more."""
-        if self._sender is not None and not self._sender.done():
-            self._sender.cancel()
-            await asyncio.wait([self._sender])
+        """Stop sending, if it has not ended, and wait until nothing reads from the source any more: also when the
+        caller is cancelled a second time, for it closes the source next, which fails while somebody reads from it."""
+        if self._sender is None or self._sender.done():
+            return
+        self._sender.cancel()
+        cancelled: asyncio.CancelledError | None = None
+        while not self._sender.done():
+            try:
+                await asyncio.wait([self._sender])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
     async def _next(self, chunks: AsyncIterator[Chunk], left: int) -> memoryview | None:
         try:

@@ -5,7 +5,6 @@ Everything is done below `.growi-transfer/check/`, which nobody lists, and is go
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import statistics
@@ -18,6 +17,7 @@ from typing import Any
 from growi_transfer.protocol.errors import StorageUnavailable, TransferError
 from growi_transfer.storage.base import READ_CHUNK, SmallFile, Storage, StoredFile
 from growi_transfer.storage.paths import OWN_FOLDER
+from growi_transfer.storage.turns import finished
 
 CHECK_FOLDER = f"{OWN_FOLDER}/check/"
 STEPS = ("layout", "write", "read", "list", "delete")
@@ -76,13 +76,13 @@ class StorageCheck:
                     self.steps[step].error = error
                     break
         finally:
-            await _finished(self._clean())
+            await finished(self._clean())
         return list(self.steps.values())
 
     async def _timed(self, step: Step, work: Coroutine[Any, Any, None]) -> None:
         began = self._clock()
         # A request whose answer nobody waits for may still be carried out, after everything was removed.
-        await _finished(work)
+        await finished(work)
         step.seconds.append(self._clock() - began)
 
     async def _layout(self, step: Step) -> None:
@@ -155,16 +155,6 @@ class StorageCheck:
                 await self._storage.delete_many(old)
         except TransferError:
             return  # the step that met the same fault tells it
-
-
-async def _finished(work: Coroutine[Any, Any, None]) -> None:
-    """To the end of the work, even when the caller is cancelled meanwhile."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
 
 
 def _is_before(file: StoredFile, moment: float) -> bool:

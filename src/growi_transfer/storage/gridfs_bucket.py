@@ -29,6 +29,7 @@ from growi_transfer.protocol.errors import (
     TransferError,
 )
 from growi_transfer.storage.gridfs_documents import CHUNK_SIZE, Row, as_row, joined, newer_than
+from growi_transfer.storage.turns import finished
 
 FILES = "attachmentFiles.files"
 CHUNKS = "attachmentFiles.chunks"
@@ -291,12 +292,7 @@ class Bucket:
 
 async def _answered(command: Coroutine[Any, Any, Any]) -> None:
     """Run a command. Who is cancelled meanwhile waits for its answer: what was sent may still be carried out."""
-    task = asyncio.ensure_future(command)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
+    await finished(command)
 
 
 def delete_command(collection: str, query: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Steps of an upload, one after the other, whatever becomes of those who asked for them."""
+"""Work that comes to its end whatever becomes of those who asked for it: alone, or steps one after the other."""
 
 from __future__ import annotations
 
@@ -7,6 +7,22 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+async def finished(work: Awaitable[T]) -> T:
+    """The result of some work, which is waited for however often the caller is cancelled meanwhile."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # the cancel is what is told
+        raise cancelled
+    return task.result()
 
 
 class Turns:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import pytest
 from hypothesis import given
@@ -161,3 +162,40 @@ def test_small_parts_are_joined_and_large_ones_are_not_copied(sizes: list[int]) 
     for first, second in itertools.pairwise(chunks):
         assert len(first) >= PIECE_BYTES or len(second) >= PIECE_BYTES
     assert all(len(chunk) < 2 * PIECE_BYTES for chunk in chunks)
+
+
+async def test_a_second_cancel_waits_for_who_reads_the_source_too() -> None:
+    """As of an upload whose file comes from another server: what was asked for ahead takes a while to be given up."""
+    reading, given_up, let_go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def source() -> AsyncIterator[Chunk]:
+        yield b"x"
+        try:
+            reading.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            given_up.set()
+            await let_go.wait()
+            raise
+
+    async def upload() -> None:
+        chunks = source()
+        body = Body(lambda: chunks, 2, None, 10.0)
+        sending = asyncio.ensure_future(body.send(Socket().write, never))
+        async with aclosing(chunks):  # type: ignore[type-var]
+            try:
+                await asyncio.wait([sending])
+            finally:
+                await body.end()
+
+    task = asyncio.ensure_future(upload())
+    await reading.wait()
+    task.cancel()
+    await given_up.wait()
+    task.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not task.done()
+    let_go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -22,6 +22,7 @@ from growi_transfer.storage.object_store.faults import told
 from growi_transfer.storage.object_store.headers import attributes
 from growi_transfer.storage.object_store.parts import PART, folder_of
 from growi_transfer.storage.object_store.s3_long import LongUpload
+from growi_transfer.storage.turns import finished
 
 IN_FLIGHT = 4
 _MOST_PARTS = {"aws": 9000, "gcs": 9000, "azure": 45_000}
@@ -107,7 +108,7 @@ async def _in_steps(
     except BaseException:
         for task in sending:
             task.cancel()
-        await asyncio.shield(_give_up(upload, sending))
+        await finished(_give_up(upload, sending))
         raise
 
 
@@ -146,13 +147,10 @@ async def _at_once(
     except BaseException:
         # obstore removes the parts when what it reads from fails, and leaves them behind when it is cancelled.
         feed.fail()
-        await asyncio.gather(asyncio.shield(upload), return_exceptions=True)
+        await finished(asyncio.gather(upload, return_exceptions=True))
         raise
     try:
-        await asyncio.shield(upload)
-    except asyncio.CancelledError:
-        await asyncio.gather(upload, return_exceptions=True)
-        raise
+        await finished(upload)
     except TransferError:
         raise
     except Exception as error:  # noqa: BLE001 (obstore's errors have no common root)

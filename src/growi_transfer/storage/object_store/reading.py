@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from growi_transfer.protocol.errors import FileNotFound, StorageUnavailable
 from growi_transfer.storage.base import READ_CHUNK
 from growi_transfer.storage.object_store.bucket import Bucket, Changed
+from growi_transfer.storage.turns import finished
 
 RANGE = 8 << 20
 AHEAD = 4
@@ -61,6 +62,6 @@ async def blocks(bucket: Bucket, path: str, start: int, end: int, etag: str | No
     finally:
         for task in ahead:
             task.cancel()
-        await asyncio.gather(*ahead, return_exceptions=True)
         for _ in range(shared):
             bucket.parts.release()
+        await finished(asyncio.gather(*ahead, return_exceptions=True))
