@@ -11,7 +11,7 @@ from hashlib import sha256
 import obstore
 import pytest
 from tests.fakes.object_servers import READER_KEY, READER_SECRET, SECRET, ObjectServer
-from tests.fakes.storages import BUCKETS, Bench, Benches, content, get, listed, pieces, put
+from tests.fakes.storages import BUCKETS, Bench, Benches, content, get, listed, pieces, put, small
 
 from growi_transfer.protocol.errors import (
     NameIllegal,
@@ -23,6 +23,7 @@ from growi_transfer.protocol.errors import (
 )
 from growi_transfer.storage.base import READ_CHUNK, FileMeta, SmallFile, StoredFile
 from growi_transfer.storage.digest import digest_of
+from growi_transfer.storage.object_store import bucket as bucket_module
 from growi_transfer.storage.object_store import leftovers, reading, s3_long, s3_objects
 from growi_transfer.storage.object_store.bucket import Bucket
 from growi_transfer.storage.object_store.s3_multipart import S3Multipart
@@ -139,6 +140,20 @@ async def test_a_large_file_of_an_odd_name(s3: Bench) -> None:
 async def test_names_that_no_object_can_have(objects: Bench, name: str) -> None:
     (error,) = await objects.storage.write_many([SmallFile(f"attachment/{name}", b"x")])
     assert isinstance(error, NameIllegal)
+
+
+async def test_folders_that_a_console_has_made_are_no_files(s3: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their keys end in a slash, which obstore takes away: `attachment/b/` would come as `attachment/b` behind
+    `attachment/b-1`, out of order."""
+    monkeypatch.setattr(bucket_module, "PAGE", 2)
+    bucket = bucket_of(s3)
+    assert bucket.s3 is not None
+    for folder in ("attachment/", "attachment/b/", "attachment/c/", f"attachment/{MD5}/", "user/"):
+        await bucket.s3.send("PUT", bucket.key(folder), {})
+    await bucket.close()
+    files = [f"attachment/{name}" for name in ("a", "b-1", "c/d", "empty")]
+    await s3.storage.write_many([*small(files[:-1]), SmallFile(files[-1], b"")])
+    assert [file.path for file in await listed(s3.storage)] == sorted(files)
 
 
 # --- large files -----------------------------------------------------------------------------------------------------

@@ -190,3 +190,12 @@ async def test_a_key_that_is_no_path_is_named(storage: ObjectStorage, proxy: Fau
     with pytest.raises(StorageRefused, match="rename or delete") as caught:
         await listed(storage)
     assert repr(key.replace("&#10;", "\n")) in str(caught.value)
+
+
+async def test_a_clock_that_is_wrong_is_told(storage: ObjectStorage, proxy: FaultProxy) -> None:
+    proxy.plan(Answer(403, body=error_page("RequestTimeTooSkewed")), times=2)
+    (error,) = await storage.write_many([SmallFile("attachment/a", b"x")])
+    assert isinstance(error, StorageNotWritable)
+    assert "its clock is wrong" in error.message
+    with pytest.raises(StorageRefused, match="NTP"):
+        await listed(storage)

@@ -111,6 +111,8 @@ class TransferBlock(_GrowiShape):
     """Sum of the sizes of the attachments that the destination has."""
     now: Annotated[float, Field(ge=0, le=1e12)] | None = None
     """The destination's clock: seconds since 1970 in UTC."""
+    unset_acl: Line = ""
+    """The canned ACL that GROWI gives new files and that a transfer cannot; empty where there is none."""
 
 
 class GrowiInfo(_GrowiShape):

@@ -132,6 +132,13 @@ def own_warnings(source: SourceFacts, destination: GrowiInfo) -> Iterator[Findin
     yield from space_warnings(source, block, in_database=_in_database(destination))
     if block is None:
         return
+    if block.unset_acl:
+        yield Finding(
+            "object_acl_not_set",
+            f"The destination's GROWI gives its files the ACL {block.unset_acl} (S3_OBJECT_ACL), but a transfer can set"
+            " none without an access key of GROWI's own (aws:s3AccessKeyId): files will have that of the bucket.",
+            {"acl": block.unset_acl},
+        )
     if _is_older(block.mongo_version, source.mongo_version):
         yield Finding(
             "server_version_older",

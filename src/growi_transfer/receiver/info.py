@@ -88,6 +88,7 @@ class InstanceInfo:
                 database_bytes=taken,
                 attachment_bytes=(await attachment_totals(self._database))[1],
                 now=self._clock().timestamp(),
+                unset_acl=self._storage.features.unset_acl,
             ),
         )
 

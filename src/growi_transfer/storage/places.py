@@ -55,6 +55,11 @@ class Place:
     acl: str = ""
     """Canned ACL of new objects."""
 
+    @property
+    def unset_acl(self) -> str:
+        """The canned ACL that is wanted and cannot be set: only requests that are signed here have one."""
+        return "" if self.access_key_id else self.acl
+
     def __str__(self) -> str:
         at = f" at {self.endpoint}" if self.endpoint else f" of account {self.account}" if self.account else ""
         return f"{'container' if self.kind == 'azure' else 'bucket'} {self.bucket}{at}"
@@ -85,7 +90,15 @@ def _aws(settings: ObjectStoreSettings) -> Place:
 
 def _gcs(settings: ObjectStoreSettings) -> Place:
     values = settings.values
-    namespace = _text(values, "gcs:uploadNamespace").strip("/")
+    namespace = _text(values, "gcs:uploadNamespace")
+    if namespace.startswith("/") or "//" in namespace.rstrip("/"):
+        # GROWI keeps all slashes but those at the end (url-join 4), so its keys have an empty segment.
+        raise StorageNotConfigured(
+            "gcs:uploadNamespace (GCS_UPLOAD_NAMESPACE) begins with a slash or has two together, so the keys of GROWI's"
+            " objects cannot be reached as paths. Move them to keys without, and set it without.",
+            setting="gcs:uploadNamespace",
+        )
+    namespace = namespace.rstrip("/")
     path = _text(values, "gcs:apiKeyJsonPath")
     if path and not Path(path).is_file():
         raise StorageNotConfigured(

@@ -365,6 +365,14 @@ def test_clocks_that_differ(seconds: float, word: str) -> None:
     assert codes(replace(SOURCE, clock_difference=seconds / abs(seconds) * 60), DESTINATION) == []
 
 
+def test_an_acl_that_files_will_not_get() -> None:
+    block = DESTINATION.transfer
+    assert block is not None
+    there = DESTINATION.model_copy(update={"transfer": block.model_copy(update={"unset_acl": "public-read"})})
+    [finding] = judge(SOURCE, there).warnings
+    assert (finding.code, finding.details) == ("object_acl_not_set", {"acl": "public-read"})
+
+
 def test_a_proxy_that_refuses_large_bodies() -> None:
     finding = warning(replace(SOURCE, refused_bytes=8 << 20))
     assert (finding.code, finding.details) == ("line_refuses_large_bodies", {"bytes": 8 << 20})

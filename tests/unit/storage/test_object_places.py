@@ -64,10 +64,23 @@ def test_addresses_of_amazon(bucket: str, region: str, address: tuple[str, str])
 def test_the_namespace_of_gcs_is_a_folder(tmp_path: Path) -> None:
     key = tmp_path / "key.json"
     key.write_text("{}")
-    environment = {"GCS_BUCKET": "b", "GCS_UPLOAD_NAMESPACE": "/my/wiki/", "GCS_API_KEY_JSON_PATH": str(key)}
+    environment = {"GCS_BUCKET": "b", "GCS_UPLOAD_NAMESPACE": "my/wiki//", "GCS_API_KEY_JSON_PATH": str(key)}
     place = place_of("gcs", settings({}, environment))
     assert (place.bucket, place.prefix, place.key_file) == ("b", "my/wiki/", key)
     assert place_of("gcs", settings({"gcs:bucket": "b"})).prefix == ""
+
+
+@pytest.mark.parametrize("namespace", ["/my/wiki", "/", "my//wiki"])
+def test_a_namespace_with_which_growis_keys_are_no_paths(namespace: str) -> None:
+    with pytest.raises(StorageNotConfigured, match="gcs:uploadNamespace"):
+        open_storage("gcs", objects=settings({"gcs:bucket": "b", "gcs:uploadNamespace": namespace}))
+
+
+def test_an_acl_that_cannot_be_set_is_told() -> None:
+    acl = {"aws:s3ObjectCannedACL": "public-read"}
+    assert open_storage("aws", objects=settings({"aws:s3Bucket": "wiki"} | acl)).features.unset_acl == "public-read"
+    assert open_storage("aws", objects=settings(AWS | acl)).features.unset_acl == ""
+    assert open_storage("aws", objects=settings({"aws:s3Bucket": "wiki"})).features.unset_acl == ""
 
 
 def test_an_account_key_comes_before_the_service_principal() -> None:

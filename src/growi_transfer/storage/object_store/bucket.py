@@ -188,14 +188,18 @@ class Bucket:
 
     async def pages(self, folder: str) -> AsyncIterator[list[Found]]:
         """Everything in a folder (with a slash at its end; empty: all), page by page, as the store sorts it. Goes on
-        behind the last page when a request fails."""
+        behind the last page when a request fails.
+
+        Folders that a console has made are left out: objects whose keys end in a slash, without which they come."""
         skip = len(self.place.prefix)
         last: str | None = None
+        told_again = False
         stream: ListStream[Sequence[ObjectMeta]] | None = None
 
         async def call() -> Sequence[ObjectMeta]:
-            nonlocal stream
+            nonlocal stream, told_again
             if stream is None:
+                told_again = last is not None
                 stream = obstore.list(self.client, self.key(folder) or None, offset=last, chunk_size=PAGE)
             try:
                 return await anext(stream)
@@ -207,8 +211,19 @@ class Bucket:
 
         while page := await self.run(call, folder):
             self._is_there = True
-            last = page[-1]["path"]
-            yield [_found(one["path"][skip:], one) for one in page]
+            # Those behind a folder that was the last one of a page are told again.
+            new = [one for one in page if one["path"] > last] if told_again and last else page
+            found = [_found(one["path"][skip:], one) for one in new]
+            files = found if all(one.size for one in found) else await self._without_folders(found)
+            if files:
+                last = self.key(files[-1].path)
+                yield files
+
+    async def _without_folders(self, found: list[Found]) -> list[Found]:
+        """A folder has no bytes, and there is no object under its key without the slash."""
+        there = await asyncio.gather(*(self.head(one.path) for one in found if not one.size))
+        files = {one.path for one in there if one is not None}
+        return [one for one in found if one.size or one.path in files]
 
 
 def _found(path: str, meta: ObjectMeta) -> Found:

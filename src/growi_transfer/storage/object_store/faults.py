@@ -99,6 +99,11 @@ def told(error: Exception, place: Place, path: str, *, writing: bool) -> Transfe
             return FileNotFound(path=path)
         case Fault.CHANGED:
             return StorageUnavailable("The file has changed in the attachment storage meanwhile.", path=path)
+        case Fault.CREDENTIALS if code == "RequestTimeTooSkewed":
+            return refused(
+                f"The {place} does not accept requests from this machine{answer}: its clock is wrong by more than a"
+                " quarter of an hour. Set it, best by NTP."
+            )
         case Fault.CREDENTIALS:
             return refused(f"The {place} does not accept the credentials{answer}: {_CREDENTIALS_OF[place.kind]}")
         case Fault.DENIED:

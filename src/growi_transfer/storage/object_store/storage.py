@@ -39,6 +39,7 @@ class ObjectStorage:
         self._bucket = Bucket(place)
         self._presence = Presence(self._bucket)
         self._kind = place.kind
+        self._unset_acl = place.unset_acl
         self.unfinished = ObjectLeftovers(self._bucket)
         self.copies: BucketCopies | None = None
         if self._bucket.s3 is not None:
@@ -47,7 +48,7 @@ class ObjectStorage:
 
     @property
     def features(self) -> Features:
-        return Features(kind=self._kind, remote=True)
+        return Features(kind=self._kind, remote=True, unset_acl=self._unset_acl)
 
     async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         _check(path)
