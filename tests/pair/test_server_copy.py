@@ -21,7 +21,7 @@ from growi_transfer.ledger.base import Role
 from growi_transfer.protocol.machine import State
 from growi_transfer.protocol.wire import AttachmentFile, CopyOffer, CopyPage
 from growi_transfer.pusher.options import PushOptions
-from growi_transfer.storage.base import Offer
+from growi_transfer.storage.base import Offer, StoredFile
 from growi_transfer.storage.object_store import s3_objects
 
 LARGE = (9 << 20) + 5
@@ -98,6 +98,12 @@ async def test_the_store_copies_and_the_source_reads_nothing(buckets: Buckets) -
     row = await buckets.pair.push()
     assert row.position.state is State.COMPLETED, row.facts.get("error")
     assert buckets.read_of(buckets.source) == 0
+    # One look at the source's, one at the destination's for the plan and one for the proof.
+    looks = [
+        buckets.proxy.count(f"HEAD /{side.bucket}/attachment/{1:032x}")
+        for side in (buckets.source, buckets.destination)
+    ]
+    assert looks == [1, 2]
     assert buckets.destination.digests() == wanted
     for role, services in (
         (Role.PUSHER, buckets.pair.from_source),
@@ -126,10 +132,9 @@ async def test_a_file_that_has_changed_is_sent_and_the_others_are_copied(buckets
     copies = buckets.pair.from_source.storage.copies  # type: ignore[attr-defined]
     original = copies.offer
 
-    async def offer(paths: list[str]) -> list[Any]:
-        found = await original(paths)
+    def offer(file: StoredFile) -> Offer | None:
         buckets.source.put("attachment/large.bin", bytes(LARGE - 1) + b"x")
-        return found
+        return original(file)
 
     copies.offer = offer
     row = await buckets.pair.push()

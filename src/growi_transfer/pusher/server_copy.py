@@ -52,29 +52,15 @@ class ServerCopy:
         copies = self._copies
         if copies is None or not sources or not await self._may_work(copies):
             return set()
-        if self._works():
-            return await self._copy(sources, copies)
-        # What each object is has to be asked for; not for thousands of them before it is known to be of use.
-        copied = await self._copy(sources[:_FIRST], copies)
-        if self._works():
-            copied |= await self._copy(sources[_FIRST:], copies)
-        return copied
-
-    def _works(self) -> bool:
-        return self._has_worked
-
-    async def _copy(self, sources: Sequence[Source], copies: BucketCopies) -> set[str]:
-        offers = await copies.offer([source.row.path for source in sources])
         copied: set[str] = set()
         named: set[str] = set()
         page: list[tuple[Source, CopyOffer]] = []
         size = 0
-        for source, offer in zip(sources, offers, strict=True):
-            if offer is None or source.file is None or source.paths & named:
+        for source in sources:
+            offer = copies.offer(source.stored) if source.stored is not None else None
+            if offer is None or source.file is None or offer.size > _LARGEST or source.paths & named:
                 continue
-            if offer.size != source.row.size or offer.size > _LARGEST:
-                continue
-            if page and (len(page) == COPY_FILES or size + offer.size > _BYTES):
+            if page and (len(page) == (COPY_FILES if self._has_worked else _FIRST) or size + offer.size > _BYTES):
                 copied |= await self._put(page, copies)
                 page, size = [], 0
             named |= source.paths

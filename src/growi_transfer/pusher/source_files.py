@@ -35,6 +35,8 @@ class Source:
     """The operator left its page out: the file stays behind."""
     place: str = ""
     """Where GROWI looks for the file; `row.path` is where it is found."""
+    stored: StoredFile | None = None
+    """The file, as it was found."""
 
     @property
     def paths(self) -> set[str]:
@@ -195,7 +197,7 @@ class SourceFiles:
         if found is None and not excluded:
             error = FileNotFound("The source has no file for this attachment.")
             return Source(row, file, error, place=place)
-        return Source(row, file, excluded=excluded, place=place)
+        return Source(row, file, excluded=excluded, place=place, stored=found)
 
 
 def _shown(places: tuple[str, ...] | NameIllegal, document: Mapping[str, Any]) -> str:

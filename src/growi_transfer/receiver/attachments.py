@@ -50,6 +50,7 @@ class Attachments:
         ledger: Ledger,
         board: ProgressBoard,
         names: FileNames,
+        absences: Absences,
         *,
         max_file_size: int | None = None,
         copy: Callable[[str, CopyPage], Awaitable[list[dict[str, Any]]]] | None = None,
@@ -61,7 +62,7 @@ class Attachments:
         self._board = board
         self._names = names
         self._max_file_size = max_file_size
-        self._absences = Absences(storage.features.remote)
+        self._absences = absences
 
     # plan
 

@@ -18,6 +18,7 @@ from growi_transfer.protocol.errors import CopyRefused, InvalidRequest, SizeMism
 from growi_transfer.protocol.places import storage_paths
 from growi_transfer.protocol.progress import FilesStored
 from growi_transfer.protocol.wire import LARGE_FILE_BYTES, CopyOffer, CopyPage
+from growi_transfer.receiver.absences import Absences
 from growi_transfer.receiver.attachments import place, too_large
 from growi_transfer.receiver.file_names import FileNames
 from growi_transfer.receiver.file_rows import fault_of, path_of, place_of
@@ -37,6 +38,7 @@ class CopiedFiles:
         ledger: Ledger,
         board: ProgressBoard,
         names: FileNames,
+        absences: Absences,
         *,
         max_file_size: int | None = None,
     ) -> None:
@@ -45,6 +47,7 @@ class CopiedFiles:
         self._ledger = ledger
         self._board = board
         self._names = names
+        self._absences = absences
         self._max_file_size = max_file_size
 
     async def put(self, transfer_id: str, page: CopyPage) -> list[dict[str, Any]]:
@@ -63,7 +66,9 @@ class CopiedFiles:
             if fault is not None:
                 faults[offer.file.id] = fault
         good = [offer for offer in page.offers if offer.file.id not in faults]
-        rows = await place(self._storage, self._ledger, transfer_id, [offer.file for offer in good])
+        rows = await place(
+            self._storage, self._ledger, transfer_id, [offer.file for offer in good], absences=self._absences
+        )
         turns = asyncio.Semaphore(_AT_ONCE)
 
         async def copy(offer: CopyOffer, row: FileRow) -> FileRow | TransferError:

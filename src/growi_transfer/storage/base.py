@@ -47,6 +47,8 @@ class StoredFile:
     """When it was last written, in seconds since 1970; None where the storage or the question does not tell."""
     copies: int = field(default=1, compare=False)
     """How many files have this name, in a listing of a storage (GridFS) that lets several: the newest is this one."""
+    etag: str = field(default="", compare=False)
+    """What an object store calls this very content; empty where there is no such name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,8 @@ class BucketCopies(Protocol):
     def name(self) -> BucketName:
         """Where this storage keeps its files."""
 
-    async def offer(self, paths: Sequence[str]) -> list[Offer | None]:
-        """What another storage needs to copy these files; None for one that cannot be copied."""
+    def offer(self, file: StoredFile) -> Offer | None:
+        """What another storage needs to copy a file, as it was when it was looked at; None if it cannot be copied."""
 
     async def copy(self, source: str, offer: Offer, path: str, meta: FileMeta | None) -> bytes | None:
         """Have the store copy an object of the bucket `source` to a path here. SHA-256 of the copy where the store

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from bson import ObjectId
 
+from growi_transfer.receiver.absences import Absences
 from growi_transfer.receiver.attachments import Attachments
 from growi_transfer.receiver.beginnings import Beginnings
 from growi_transfer.receiver.commit import Committer
@@ -45,7 +46,8 @@ async def receiver_of(parts: Parts, keys: Keys) -> Receiver:
     names = FileNames(parts.storage, ledger)
     uploads = Uploads(parts.storage, ledger, board, names, max_file_size=limit)
     copies = copies_of(parts.storage)
-    copied = CopiedFiles(parts.storage, copies, ledger, board, names, max_file_size=limit) if copies else None
+    absences = Absences(parts.storage.features.remote)
+    copied = CopiedFiles(parts.storage, copies, ledger, board, names, absences, max_file_size=limit) if copies else None
     staging = StagingProof(parts.database, ledger, importer)
     in_flight, work = InFlight(), Work()
     receipts = Receipts(
@@ -84,7 +86,7 @@ async def receiver_of(parts: Parts, keys: Keys) -> Receiver:
         staging=staging,
         prover=Prover(transfers, ledger, staging, FileProof(parts.storage, ledger), receipts, uploads, in_flight),
         attachments=Attachments(
-            parts.storage, ledger, board, names, max_file_size=limit, copy=copied.put if copied else None
+            parts.storage, ledger, board, names, absences, max_file_size=limit, copy=copied.put if copied else None
         ),
         uploads=uploads,
         beginnings=Beginnings(keys, transfers, endings, instance_id=parts.instance_id),

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
 from growi_transfer.protocol.errors import CopyRefused, FileNotFound, StorageUnavailable, TransferError
-from growi_transfer.storage.base import BucketName, FileMeta, Offer
+from growi_transfer.storage.base import BucketName, FileMeta, Offer, StoredFile
 from growi_transfer.storage.object_store.bucket import Bucket, Changed, Found
 from growi_transfer.storage.object_store.headers import attributes
-from growi_transfer.storage.object_store.presence import Presence
 from growi_transfer.storage.object_store.s3_multipart import S3Multipart
 from growi_transfer.storage.object_store.s3_requests import S3Requests, values
 
@@ -27,9 +25,8 @@ _NOBODYS = '"00000000000000000000000000000000"'
 class S3Copies:
     """Copies from other buckets of the same provider: `storage.base.BucketCopies`."""
 
-    def __init__(self, bucket: Bucket, requests: S3Requests, presence: Presence) -> None:
+    def __init__(self, bucket: Bucket, requests: S3Requests) -> None:
         self._bucket = bucket
-        self._presence = presence
         self._requests = requests
         self._looks_at_etags: bool | None = None
         self._turn = asyncio.Lock()
@@ -38,12 +35,8 @@ class S3Copies:
     def name(self) -> BucketName:
         return BucketName(self._bucket.place.kind, self._bucket.place.endpoint or "", self._bucket.place.bucket)
 
-    async def offer(self, paths: Sequence[str]) -> list[Offer | None]:
-        found = await self._presence.look(paths)
-        return [
-            Offer(self._bucket.key(one.path), one.size, one.etag) if one is not None and one.etag else None
-            for one in found
-        ]
+    def offer(self, file: StoredFile) -> Offer | None:
+        return Offer(self._bucket.key(file.path), file.size, file.etag) if file.etag else None
 
     async def copy(self, source: str, offer: Offer, path: str, meta: FileMeta | None) -> bytes | None:
         await self._check_store(source, offer, path)

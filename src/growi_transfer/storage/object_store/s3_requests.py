@@ -77,7 +77,7 @@ class S3Requests:
             method,
             url,
             headers=signed,
-            data=_pieces(view) if length else None,
+            data=_pieces(view) if len(view) > _PIECE else view or None,
             allow_redirects=False,
             proxy=self._proxy,
         ) as answer:

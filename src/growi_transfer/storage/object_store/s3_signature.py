@@ -9,6 +9,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from urllib.parse import quote
 
@@ -56,12 +57,18 @@ def signed_headers(
     lines += [f"{name}:{' '.join(sent[name].split())}" for name in names]
     lines += ["", ";".join(names), digest]
     text = "\n".join(["AWS4-HMAC-SHA256", moment, scope, sha256("\n".join(lines).encode()).hexdigest()])
-    signing = f"AWS4{key.secret_access_key}".encode()
-    for part in scope.split("/"):
-        signing = hmac.digest(signing, part.encode(), "sha256")
-    signature = hmac.digest(signing, text.encode(), "sha256").hex()
+    signature = hmac.digest(_signing_key(key, scope), text.encode(), "sha256").hex()
     sent["authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={key.access_key_id}/{scope}, SignedHeaders={';'.join(names)}, "
         f"Signature={signature}"
     )
     return sent
+
+
+@lru_cache(maxsize=16)
+def _signing_key(key: S3Key, scope: str) -> bytes:
+    """The same all day."""
+    signing = f"AWS4{key.secret_access_key}".encode()
+    for part in scope.split("/"):
+        signing = hmac.digest(signing, part.encode(), "sha256")
+    return signing

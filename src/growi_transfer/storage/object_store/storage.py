@@ -43,7 +43,7 @@ class ObjectStorage:
         self.unfinished = ObjectLeftovers(self._bucket)
         self.copies: BucketCopies | None = None
         if self._bucket.s3 is not None:
-            self.copies = s3_objects.S3Copies(self._bucket, self._bucket.s3, self._presence)
+            self.copies = s3_objects.S3Copies(self._bucket, self._bucket.s3)
         """Copies from other buckets; None where they are not done by the store."""
 
     @property
@@ -63,7 +63,7 @@ class ObjectStorage:
         for path in paths:
             _check(path)
         found = await self._presence.look(paths)
-        return [StoredFile(one.path, one.size, one.modified) if one else None for one in found]
+        return [_stored(one) if one else None for one in found]
 
     async def list_files(self, prefix: str = "") -> AsyncIterator[list[StoredFile]]:
         if prefix.startswith(OWN_PREFIX):
@@ -81,7 +81,7 @@ class ObjectStorage:
                     )
                 before = names[-1]
                 files = [
-                    StoredFile(one.path, one.size, one.modified)
+                    _stored(one)
                     for one in page
                     if one.path.startswith(prefix) and one.path.startswith(folder) and _is_path(one.path)
                 ]
@@ -186,6 +186,10 @@ def _check(path: str) -> None:
         raise NameIllegal("The path has more than the 1,024 bytes that the key of an object may have.", path=path[:80])
     if any(character < " " or character == "\x7f" for character in path):
         raise NameIllegal("A key of an object store has no control characters.", path=path[:80])
+
+
+def _stored(found: Found) -> StoredFile:
+    return StoredFile(found.path, found.size, found.modified, etag=found.etag or "")
 
 
 def _is_path(path: str) -> bool:
