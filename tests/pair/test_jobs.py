@@ -9,7 +9,8 @@ import io
 import json
 import zipfile
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ import aiohttp
 import pytest
 from tests.pair.jobs import ADMIN, API, Server, fill, open_server
 
+from growi_transfer.jobs.service import Jobs
 from growi_transfer.jobs.work import ExportWork
-from growi_transfer.ledger.jobs import JobState
+from growi_transfer.ledger.base import Role, TransferRow
+from growi_transfer.ledger.jobs import JobKind, JobRow, JobState
 from growi_transfer.protocol.errors import StorageUnavailable
+from growi_transfer.protocol.machine import Position, State
 
 JOBS = f"{API}/export-jobs"
 
@@ -74,10 +78,12 @@ async def test_what_cannot_be_asked_for(server: Server) -> None:
         ({"collections": []}, 400, "invalid_request"),
         ({"format": "growi", "attachments": True}, 400, "invalid_request"),
         ({"collections": ["no_such"]}, 404, "collection_not_found"),
-        ({"collections": ["sessions"]}, 400, "invalid_request"),
+        ({"collections": ["sessions"]}, 400, "collection_illegal"),
+        ({"exclude_collections": ["a$b"]}, 400, "collection_illegal"),
     ):
         answer = await server.call("POST", JOBS, body, status=status)
         assert answer["errors"][0]["code"] == code
+        assert "Value error" not in answer["errors"][0]["message"]
     for method, path in (("GET", JOBS), ("POST", JOBS), ("GET", f"{JOBS}/{'0' * 32}"), ("GET", f"{API}/jobs")):
         answer = await server.call(method, path, headers={}, status=403)
         assert answer["errors"][0]["code"] == "admin_required"
@@ -219,9 +225,153 @@ async def test_a_job_of_another_server_of_the_wiki(
         assert (await other.until(job, "running"))["node"]
         answer = await other.call("GET", f"{JOBS}/{done['id']}/download", status=404)
         assert answer["errors"][0]["code"] == "file_not_found"
+        shown = (await other.call("GET", f"{JOBS}/{done['id']}"))["job"]
+        assert (shown["file"], shown["download"]) == ({**done["file"], "here": False}, None)
         cancelled = await other.call("POST", f"{JOBS}/{job['id']}/cancel")
         assert cancelled["job"]["state"] == "cancelled"
     assert server.files == [f"{done['id']}.zip"]
+
+
+async def test_a_job_of_another_server_is_watched_to_its_end(
+    server: Server, tmp_path: Path, mongo_uri: str, mongo_database_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("growi_transfer.jobs.job_follower.FOLLOW_SECONDS", 0.05)
+    stopped = Stopped(server, monkeypatch)
+    job = (await server.call("POST", JOBS, {}, status=202))["job"]
+    await stopped.reached.wait()
+    async with (
+        open_server(tmp_path / "other", mongo_uri, mongo_database_name) as other,
+        other.http.get(f"{other.url}{JOBS}/{job['id']}/monitor", headers=ADMIN) as answer,
+    ):
+        events = Events(answer)
+        first = await events.next()
+        assert (first[1], first[2]["job"]["state"]) == ("job", "running")
+        stopped.go_on.set()
+        states = []
+        while (event := await events.next())[1] != "end":
+            states.append(event[2]["job"]["state"])
+        assert states[-1] == "completed"
+        # Somebody who sees all jobs there has heard of it too.
+        assert next(other.services.jobs.live.newest(job["id"]))[1].state == "completed"  # type: ignore[union-attr]
+
+
+async def test_a_job_that_no_server_has_says_so_and_does_not_wait_for_ever(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, now = server.services.ledger, datetime.now(UTC)
+
+    async def add(number: int, state: JobState, silent: timedelta, kind: JobKind = JobKind.EXPORT) -> str:
+        times = (now - timedelta(days=3), now - silent)
+        row = JobRow(f"{number:032x}", kind, state, "f" * 32, {"format": "bson", "on_error": "fail"}, *times)
+        await ledger.add_job(row)
+        return row.id
+
+    ended = [
+        await add(1, JobState.QUEUED, timedelta(days=2)),
+        await add(2, JobState.RUNNING, timedelta(hours=2)),
+    ]
+    waiting = [
+        await add(3, JobState.QUEUED, timedelta(hours=3)),
+        await add(4, JobState.RUNNING, timedelta(minutes=3)),
+    ]
+    for one in (*ended, *waiting):
+        assert (await server.call("GET", f"{JOBS}/{one}"))["job"]["silent_since"] < now.isoformat()
+    done = await server.export(attachments=False)  # after each end it is looked for such jobs
+    assert done["silent_since"] is None
+    for one in ended:
+        failed = await server.until({"type": "export", "id": one}, "failed")
+        assert [error["code"] for error in failed["errors"]] == ["job_abandoned"]
+    for one, state in zip(waiting, ("queued", "running"), strict=True):
+        assert (await server.call("GET", f"{JOBS}/{one}"))["job"]["state"] == state
+    cancelled = await server.call("POST", f"{JOBS}/{waiting[0]}/cancel")
+    assert cancelled["job"]["state"] == "cancelled"
+
+
+async def test_a_waiting_job_that_has_a_server_is_told_from_others(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("growi_transfer.jobs.job_runner.TOUCH_SECONDS", 0.02)
+    stopped = Stopped(server, monkeypatch)
+    jobs = [(await server.call("POST", JOBS, {}, status=202))["job"] for _ in range(3)]
+    await stopped.reached.wait()
+    ledger = server.services.ledger
+    async with asyncio.timeout(30):
+        before = after = await ledger.get_job(jobs[2]["id"])
+        while after == before:
+            await asyncio.sleep(0.02)
+            after = await ledger.get_job(jobs[2]["id"])
+    assert before is not None
+    assert after == replace(before, updated_at=after.updated_at)  # type: ignore[union-attr]
+    stopped.go_on.set()
+    for job in jobs:
+        assert (await server.ended(job))["state"] == "completed"
+
+
+async def test_pages_over_jobs_and_transfers(server: Server) -> None:
+    ledger, start = server.services.ledger, datetime(2026, 3, 4, tzinfo=UTC)
+    moments: dict[str, datetime] = {}
+    for number in range(25):
+        moments[f"{number:032x}"] = at = start + timedelta(seconds=number // 2)
+        if number % 5 < 2 or number > 20:
+            row = JobRow(f"{number:032x}", JobKind.EXPORT, JobState.FAILED, "f" * 32, {}, at, at)
+            await ledger.add_job(row)
+        else:
+            position = Position(State.FAILED if number % 2 else State.COMPLETED)
+            await ledger.create_transfer(TransferRow(Role.PUSHER, f"{number:032x}", position, {}, at, at))
+    for query, total in (("", 25), ("&status=failed", 19), ("&type=transfer", 12), ("&status=completed", 6)):
+        found: list[str] = []
+        for page in range(1, 8):
+            answer = await server.call("GET", f"{API}/jobs?size=4&page={page}{query}")
+            assert answer["total"] == total
+            found += [job["id"] for job in answer["jobs"]]
+        assert len(found) == len(set(found)) == total, query
+        assert [moments[one] for one in found] == sorted((moments[one] for one in found), reverse=True)
+    assert (await server.call("GET", f"{API}/jobs?size=100&page=1000000"))["jobs"] == []
+
+
+async def test_an_upload_is_not_taken_when_no_more_may_wait(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("growi_transfer.jobs.service.QUEUED_MOST", 0)
+    never = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"PK"
+        await never.wait()
+
+    async with (
+        asyncio.timeout(30),
+        server.http.post(f"{server.url}{API}/import-jobs", data=body(), headers=ADMIN) as answer,
+    ):
+        assert answer.status == 503
+        assert (await answer.json())["errors"][0]["code"] == "queue_full"
+        never.set()
+
+
+async def test_a_download_that_has_begun_ends_whole_though_the_file_goes(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("growi_transfer.web.downloads._PIECE", 64)
+    done = await server.export()
+    path = server.wiki.settings.data_dir / "jobs" / f"{done['id']}.zip"
+    whole, real, opened = path.read_bytes(), Jobs.archive, []
+
+    async def goes(jobs: Jobs, job_id: str) -> Any:
+        file, view = await real(jobs, job_id)
+        opened.append(file)
+        path.unlink()
+        return file, view
+
+    with monkeypatch.context() as swept:
+        swept.setattr(Jobs, "archive", goes)
+        status, _, body = await server.get(done["download"]["url"])
+    assert (status, body) == (200, whole)
+    assert [file.closed for file in opened] == [True]
+    # Now it is not there any more, and everything says so.
+    shown = (await server.call("GET", f"{JOBS}/{done['id']}"))["job"]
+    assert (shown["file"], shown["download"]) == (None, None)
+    status, _, body = await server.get(done["download"]["url"])
+    assert (status, json.loads(body)["errors"][0]["code"]) == (410, "export_expired")
+    await server.export(attachments=False)  # after each end it is looked for files that are gone
+    await server.until(done, "expired")
 
 
 class Events:

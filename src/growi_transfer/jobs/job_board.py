@@ -6,12 +6,16 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from growi_transfer.jobs.files import JobFiles
 from growi_transfer.jobs.live import LiveJobs
 from growi_transfer.jobs.progress import Progress
 from growi_transfer.jobs.views import view_of
 from growi_transfer.ledger.jobs import LIVE_JOBS, JobKind, JobLedger, JobRow, JobState
 from growi_transfer.protocol.errors import JobNotFound
 from growi_transfer.protocol.job_shapes import JobView
+
+SILENT = timedelta(minutes=2)
+"""A live job is written to by its server at least twice a minute: one that was not has no server at present."""
 
 
 class JobBoard:
@@ -22,12 +26,14 @@ class JobBoard:
         self,
         ledger: JobLedger,
         clock: Callable[[], datetime],
+        files: JobFiles,
         keep: timedelta | None,
         owed: Mapping[str, Any] | None = None,
     ) -> None:
         self.ledger = ledger
         self.clock = clock
         self.live = LiveJobs(clock)
+        self._files = files
         self.progress: dict[str, Progress] = {}
         """Of the jobs that run here."""
         self.ended: list[Callable[[JobView], None]] = []
@@ -38,7 +44,14 @@ class JobBoard:
     def view(self, row: JobRow) -> JobView:
         """How a job is shown."""
         progress = self.progress.get(row.id) if row.state is JobState.RUNNING else None
-        return view_of(row, keep=self._keep, **(progress.facts() if progress is not None else {}))
+        silent = row.id not in self.progress and row.state in LIVE_JOBS and row.updated_at + SILENT < self.clock()
+        view = view_of(row, keep=self._keep, **(progress.facts() if progress is not None else {}))
+        if view.file is not None:
+            here = row.folder == self._files.id
+            gone = here and not self._files.export(row.id).exists()
+            file = None if gone else view.file.model_copy(update={"here": here})
+            return view.model_copy(update={"file": file})
+        return view.model_copy(update={"silent_since": row.updated_at.isoformat()}) if silent else view
 
     def show(self, row: JobRow) -> JobView:
         """Tell those who watch that a job has changed."""

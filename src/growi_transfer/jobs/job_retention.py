@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -11,28 +12,32 @@ import structlog
 from growi_transfer.jobs.files import JobFiles
 from growi_transfer.jobs.job_board import JobBoard
 from growi_transfer.ledger.jobs import LIVE_JOBS, JobKind, JobRow, JobState
-from growi_transfer.protocol.errors import JobInterrupted, TransferError, code_of
+from growi_transfer.protocol.errors import JobAbandoned, TransferError, code_of
 from growi_transfer.protocol.job_shapes import JobView
 
 JOBS_KEPT = 1000
 """Finished jobs, newest first, whose rows are kept."""
 _EVERY_SECONDS = 600.0
-_SILENT = timedelta(hours=1)
-"""A job that runs somewhere is written to every second."""
+_ABANDONED = {JobState.RUNNING: timedelta(hours=1), JobState.QUEUED: timedelta(days=1)}
+"""Jobs that wait or run somewhere are written to again and again: these have no server any more."""
 _PAGE = 500
 _FINISHED = [state for state in JobState if state not in LIVE_JOBS]
 _log = structlog.get_logger(__name__)
 
 
 class Retention:
-    """`keep`: how long an archive is kept, None for ever; `most`: bytes of all archives, None any number.
+    """`kinds`: of the jobs that this server does. `keep`: how long an archive is kept, None for ever. `most`: bytes of
+    all archives, None any number.
 
     The newest archive is never removed for its size: somebody has just asked for it.
     """
 
-    def __init__(self, board: JobBoard, files: JobFiles, *, keep: timedelta | None, most: int | None) -> None:
+    def __init__(
+        self, board: JobBoard, files: JobFiles, *, kinds: Collection[JobKind], keep: timedelta | None, most: int | None
+    ) -> None:
         self._board = board
         self._files = files
+        self._kinds = frozenset(kinds)
         self._keep = keep
         self._most = most
         self._wake = asyncio.Event()
@@ -63,21 +68,23 @@ class Retention:
             if row.folder == self._files.id:
                 await asyncio.to_thread(self._files.remove, row.id)
             await ledger.delete_job(row.id)
-        await self._end_silent()
+        await self._end_abandoned()
         return gone
 
     async def _expire(self) -> list[str]:
         gone: list[str] = []
-        sizes = await asyncio.to_thread(lambda: dict(self._files.sizes()))
-        total, newest = 0, True
         rows = await self._board.ledger.list_jobs(
             kind=JobKind.EXPORT, states=[JobState.COMPLETED], limit=10 * JOBS_KEPT
         )
+        # After the rows: each of them had its file by then, or somebody else has removed it.
+        sizes = await asyncio.to_thread(lambda: dict(self._files.sizes()))
+        total, newest = 0, True
         for row in rows:
             if row.folder != self._files.id:
                 continue
             total += sizes.get(row.id, 0)
-            if self._is_over(row) or (self._most is not None and total > self._most and not newest):
+            too_many = self._most is not None and total > self._most and not newest
+            if row.id not in sizes or self._is_over(row) or too_many:
                 await self._remove(row)
                 total -= sizes.get(row.id, 0)
                 gone.append(row.id)
@@ -94,13 +101,18 @@ class Retention:
             await asyncio.to_thread(self._files.remove, row.id)
             _log.info("export_expired", job=row.id)
 
-    async def _end_silent(self) -> None:
-        """Jobs of folders that are no longer served would look alive for ever."""
-        error = JobInterrupted("The server that had this job is gone.")
+    async def _end_abandoned(self) -> None:
+        """Jobs of folders that are no longer served would look alive for ever; so would those of a role that this
+        server does not have any more."""
+        error = JobAbandoned()
         facts = {
             "errors": [{"item": "", "kind": "job", "code": error.code, "message": error.message}],
             "errors_total": 1,
         }
-        for row in await self._board.ledger.list_jobs(states=[JobState.RUNNING], limit=_PAGE):
-            if row.folder != self._files.id and row.updated_at + _SILENT < self._board.clock():
-                await self._board.end(row.id, [JobState.RUNNING], JobState.FAILED, facts)
+        for row in await self._board.ledger.list_jobs(states=LIVE_JOBS, limit=_PAGE):
+            ours = row.folder == self._files.id
+            if (ours and row.kind in self._kinds) or row.updated_at + _ABANDONED[row.state] > self._board.clock():
+                continue
+            await self._board.end(row.id, [row.state], JobState.FAILED, facts)
+            if ours:
+                await asyncio.to_thread(self._files.remove, row.id)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -26,6 +27,8 @@ BEGINNINGS = 3
 """How often a job is begun that goes down with its server each time."""
 SAVE_SECONDS = 1.0
 """How old the ledger's copy of a job's progress may be, and how soon an order to stop from elsewhere is seen."""
+TOUCH_SECONDS = 30.0
+"""How often a job that waits is written to, so that everybody can tell it from one that no server has."""
 _SHOW_SECONDS = 0.25
 _OUTAGE_SECONDS = 600
 """How long an end waits for the ledger's database."""
@@ -110,8 +113,8 @@ class JobRunner:
         live = [row for row in await ledger.list_jobs(states=LIVE_JOBS, limit=_ROWS) if self._is_ours(row)]
         for row in live:
             if row.state is not JobState.RUNNING:
-                continue
-            if row.facts.get("tries", 1) >= BEGINNINGS:
+                await self._touch(row)
+            elif row.facts.get("tries", 1) >= BEGINNINGS:
                 await self._end(row, JobState.FAILED, _failure(JobInterrupted(), Progress()))
             elif await self._board.change(row.id, [JobState.RUNNING], JobState.QUEUED, {"percent": 0}):
                 _log.info("job_queued_again", job=row.id, kind=row.kind.value)
@@ -128,15 +131,27 @@ class JobRunner:
     # the queue
 
     async def _schedule(self) -> None:
+        touched = monotonic()
         while True:
             self._wake.clear()
             try:
                 await self._start_some()
+                if monotonic() - touched >= TOUCH_SECONDS:
+                    touched = monotonic()
+                    for row in await self._board.ledger.list_jobs(states=[JobState.QUEUED], limit=_ROWS):
+                        await self._touch(row)
             except TransferError as error:
                 _log.warning("jobs_not_started", code=code_of(error), message=error.message)
                 await self._sleep(SAVE_SECONDS)
                 continue
-            await self._wake.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TOUCH_SECONDS):
+                    await self._wake.wait()
+
+    async def _touch(self, row: JobRow) -> None:
+        """Note that a waiting job has a server, if it is one of this one."""
+        if row.kind in self._works and self._is_ours(row):
+            await self._board.ledger.change_job(row.id, [JobState.QUEUED], None, {}, self._board.clock())
 
     async def _start_some(self) -> None:
         if len(self._running) >= self._at_once:

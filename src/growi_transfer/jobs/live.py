@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from weakref import WeakSet
 
 from growi_transfer.ledger.jobs import LIVE_JOBS
 from growi_transfer.protocol.job_shapes import JobView
@@ -31,6 +32,7 @@ class LiveJobs:
         self.changed = asyncio.Event()
         """Set, and another one put in its place, with each change."""
         self.closed = False
+        self._watchers: WeakSet[JobWatching] = WeakSet()
 
     def number(self, moment: datetime | None = None) -> int:
         """The number that a change at this moment (now) would have at least."""
@@ -65,7 +67,13 @@ class LiveJobs:
         """
         if after > max(self._number, self.number()):
             after = 0
-        return JobWatching(self, job_id, after)
+        watching = JobWatching(self, job_id, after)
+        self._watchers.add(watching)
+        return watching
+
+    def watched(self) -> set[str]:
+        """Ids of the single jobs that somebody watches."""
+        return {one.job_id for one in self._watchers if one.job_id is not None and not one.is_over}
 
 
 class JobWatching:
@@ -73,7 +81,7 @@ class JobWatching:
 
     def __init__(self, live: LiveJobs, job_id: str | None, after: int) -> None:
         self._live = live
-        self._id = job_id
+        self.job_id = job_id
         self._seen = after
         self.is_over = False
 
@@ -81,7 +89,7 @@ class JobWatching:
         """What changed since the last time, each job once."""
         found = self._fresh()
         self._seen = max([self._seen, *(number for number, _ in found)])
-        ended = self._id is not None and any(view.state not in _LIVE for _, view in found)
+        ended = self.job_id is not None and any(view.state not in _LIVE for _, view in found)
         self.is_over = self.is_over or ended or self._live.closed
         return found[::-1]
 
@@ -94,4 +102,4 @@ class JobWatching:
             await changed.wait()
 
     def _fresh(self) -> list[Change]:
-        return [change for change in self._live.newest(self._id) if change[0] > self._seen]
+        return [change for change in self._live.newest(self.job_id) if change[0] > self._seen]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,7 @@ class Jobs:
         for name in (*(request.collections or ()), *request.exclude_collections):
             if name not in known:
                 raise CollectionNotFound(f"There is no collection {name} here that moves.", collection=name)
-        await self._refuse_too_many()
+        await self.check_queue()
         return await self._add(JobKind.EXPORT, self._new_id(), request.model_dump(mode="json"))
 
     async def create_import(self, archive: Path) -> JobView:
@@ -87,7 +89,7 @@ class Jobs:
         Raises ArchiveInvalid and the like, QueueFull, NotFound where there is no destination.
         """
         importer = self.importer()
-        await self._refuse_too_many()
+        await self.check_queue()
         form = await importer.check_archive(archive)
         job_id = self._new_id()
         size = archive.stat().st_size
@@ -104,7 +106,8 @@ class Jobs:
             raise NotFound("This server does not import: it does not have the role of a destination.")
         return self._importer
 
-    async def _refuse_too_many(self) -> None:
+    async def check_queue(self) -> None:
+        """Raises QueueFull when no more jobs may wait."""
         waiting = await self._board.ledger.count_jobs(states=[JobState.QUEUED])
         if waiting.get(JobState.QUEUED, 0) >= QUEUED_MOST:
             raise QueueFull(limit=QUEUED_MOST)
@@ -152,8 +155,9 @@ class Jobs:
         """How many jobs there are, by kind and state."""
         return {kind: await self._board.ledger.count_jobs(kind=kind) for kind in JobKind}
 
-    async def archive(self, job_id: str) -> tuple[Path, JobView]:
-        """The file of a finished export. Raises JobNotFound, StateConflict, ExportExpired, FileNotFound."""
+    async def archive(self, job_id: str) -> tuple[FileIO, JobView]:
+        """The file of a finished export, open: it can be read to its end though it is removed meanwhile. Whoever asks
+        closes it. Raises JobNotFound, StateConflict, ExportExpired, FileNotFound."""
         row = await self._board.row(job_id, JobKind.EXPORT)
         if row.state is JobState.EXPIRED:
             raise ExportExpired()
@@ -163,10 +167,15 @@ class Jobs:
             )
         if row.folder != self._files.id:
             raise FileNotFound("Another server of this wiki has the file.", node=row.facts.get("node", ""))
-        path = self._files.export(job_id)
-        if not path.exists():
+        try:
+            file = await asyncio.to_thread(FileIO, self._files.export(job_id))
+        except FileNotFoundError:
+            raise ExportExpired("The file is no longer there.") from None
+        view = self._board.view(row)
+        if view.file is None:
+            file.close()
             raise ExportExpired("The file is no longer there.")
-        return path, self._board.view(row)
+        return file, view
 
     # stopped
 

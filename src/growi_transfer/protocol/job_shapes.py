@@ -72,6 +72,8 @@ class JobFile(Shape):
     sha256: str
     expires_at: str | None
     """When it will be removed; it may go earlier, when newer ones need the space (`GROWI_TRANSFER_EXPORT_BYTES`)."""
+    here: bool = True
+    """Whether the server that was asked has it; else that of the job's `node` gives it out."""
 
 
 class Download(Shape):
@@ -103,6 +105,8 @@ class JobView(Shape):
     progress: JobProgress = JobProgress()
     errors: tuple[JobError, ...] = ()
     errors_total: int = 0
+    silent_since: str | None = None
+    """Of one that is not finished: since when no server has taken care of it, if that is so."""
     tries: int = 0
     """How often it was begun: more than once when the server ended in the middle, or the source changed meanwhile."""
     result: dict[str, Any] | None = None

@@ -68,12 +68,20 @@ DOCUMENT_LIMIT = 16 << 20
 """Bytes of the largest BSON document that MongoDB stores (exactly 16,777,216)."""
 
 
+class _Refused(ValueError):
+    """A check of ours says no."""
+
+    def __init__(self, error: TransferError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 def _wrap(check: Any) -> Any:
     def checked(value: str) -> str:
         try:
             return str(check(value))
         except TransferError as error:
-            raise ValueError(f"{error.code}: {error.message}") from None
+            raise _Refused(error) from None
 
     return AfterValidator(checked)
 
@@ -328,7 +336,8 @@ S = TypeVar("S", bound=Shape)
 
 
 def parse(shape: type[S], body: bytes | str) -> S:
-    """A peer's JSON as a value. Raises JsonInvalid, or InvalidRequest which names the first wrong field."""
+    """A peer's JSON as a value. Raises JsonInvalid, InvalidRequest which names the first wrong field, or what the check
+    of that field raises."""
     commas = body.count(b",") if isinstance(body, bytes) else body.count(",")
     if commas > VALUES_LIMIT:
         raise InvalidRequest("The body has more values than any that this route takes.", field="body")
@@ -339,8 +348,13 @@ def parse(shape: type[S], body: bytes | str) -> S:
         if faults > _FAULTS_LISTED:
             # Listing them takes seconds and much memory.
             raise InvalidRequest(f"The body has {faults} wrong fields.", field="body", errors=faults) from None
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "json_invalid":
             raise JsonInvalid() from None
         where = ".".join(str(step) for step in first["loc"])[:200] or "body"
-        raise InvalidRequest(f"{where}: {first['msg']}", field=where, errors=faults) from None
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, _Refused):
+            details = {**cause.error.details, "field": where, "errors": faults}
+            raise type(cause.error)(f"{where}: {cause.error.message}", **details) from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidRequest(f"{where}: {message}", field=where, errors=faults) from None

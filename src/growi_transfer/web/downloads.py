@@ -8,10 +8,11 @@ import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from email.utils import format_datetime
-from pathlib import Path
+from io import FileIO
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from growi_transfer.protocol.job_shapes import JobFile
 from growi_transfer.web.errors import envelope
@@ -20,12 +21,40 @@ _PIECE = 1 << 20
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-def file_answer(request: Request, path: Path, file: JobFile, made_at: datetime) -> Response:
-    """The file, or the part that the request asks for: 200, 206, 304 or 416.
+class _Pieces(StreamingResponse):
+    """Sends a part of an open file, and closes it."""
+
+    def __init__(self, opened: FileIO, start: int, end: int, status: int, headers: dict[str, str]) -> None:
+        super().__init__(_pieces(opened, start, end), status, headers, "application/zip")
+        self._opened = opened
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._opened.close()
+
+
+def file_answer(request: Request, opened: FileIO, file: JobFile, made_at: datetime) -> Response:
+    """The file, or the part that the request asks for: 200, 206, 304 or 416. Closes it.
 
     A `Range` of another unit, of several parts, or that is not well formed is ignored, as is one whose `If-Range`
     names another state of the file.
     """
+    status, headers, wanted = _answer_of(request, file, made_at)
+    if wanted is not None and request.method != "HEAD":
+        return _Pieces(opened, *wanted, status, headers)
+    opened.close()
+    if status == 416:
+        told = envelope(f"The file has {file.bytes} bytes.", "range_not_satisfiable", {"bytes": file.bytes})
+        return JSONResponse(told, 416, headers)
+    return Response(status_code=status, headers=headers, media_type=None if wanted is None else "application/zip")
+
+
+def _answer_of(
+    request: Request, file: JobFile, made_at: datetime
+) -> tuple[int, dict[str, str], tuple[int, int] | None]:
+    """Status, headers, and which bytes are sent."""
     digest = base64.b64encode(bytes.fromhex(file.sha256)).decode()
     headers = {
         "accept-ranges": "bytes",
@@ -36,23 +65,16 @@ def file_answer(request: Request, path: Path, file: JobFile, made_at: datetime) 
         "digest": f"sha-256={digest}",
     }
     if _is_known(request, headers["etag"]):
-        return Response(status_code=304, headers=headers)
+        return 304, headers, None
     wanted = _range_of(request, headers, file.bytes)
     if wanted is None:
-        return JSONResponse(
-            envelope(f"The file has {file.bytes} bytes.", "range_not_satisfiable", {"bytes": file.bytes}),
-            416,
-            {"content-range": f"bytes */{file.bytes}", "accept-ranges": "bytes"},
-        )
+        return 416, {"content-range": f"bytes */{file.bytes}", "accept-ranges": "bytes"}, None
     start, end = wanted
     whole = (start, end) == (0, file.bytes)
     if not whole:
         headers["content-range"] = f"bytes {start}-{end - 1}/{file.bytes}"
     headers["content-length"] = str(end - start)
-    status = 200 if whole else 206
-    if request.method == "HEAD":
-        return Response(status_code=status, headers=headers, media_type="application/zip")
-    return StreamingResponse(_pieces(path, start, end), status, headers, "application/zip")
+    return 200 if whole else 206, headers, (start, end)
 
 
 def _is_known(request: Request, etag: str) -> bool:
@@ -78,15 +100,11 @@ def _range_of(request: Request, headers: dict[str, str], size: int) -> tuple[int
     return (max(0, size - int(last)), size) if int(last) > 0 and size > 0 else None
 
 
-async def _pieces(path: Path, start: int, end: int) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(path.open, "rb", 0)
-    try:
-        await asyncio.to_thread(file.seek, start)
-        while start < end:
-            piece = await asyncio.to_thread(file.read, min(_PIECE, end - start))
-            if not piece:
-                raise OSError("the file of an export is shorter than it was")
-            start += len(piece)
-            yield piece
-    finally:
-        file.close()
+async def _pieces(opened: FileIO, start: int, end: int) -> AsyncIterator[bytes]:
+    await asyncio.to_thread(opened.seek, start)
+    while start < end:
+        piece = await asyncio.to_thread(opened.read, min(_PIECE, end - start))
+        if not piece:
+            raise OSError("the file of an export is shorter than it was")
+        start += len(piece)
+        yield piece

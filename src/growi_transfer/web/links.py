@@ -30,7 +30,7 @@ class DownloadLinks:
 
     def with_link(self, view: JobView) -> JobView:
         """The job with a fresh link, if it has a file."""
-        if view.file is None:
+        if view.file is None or not view.file.here:
             return view
         ends = self._now + self._life
         if view.file.expires_at is not None:

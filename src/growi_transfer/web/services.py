@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -217,6 +218,9 @@ class JobsService(Protocol):
     async def create_import(self, archive: Path) -> JobView:
         """Takes the file away."""
 
+    async def check_queue(self) -> None:
+        """Raises QueueFull."""
+
     def importer(self) -> object:
         """Raises NotFound where nothing can be imported."""
 
@@ -228,7 +232,8 @@ class JobsService(Protocol):
 
     async def counts(self) -> dict[JobKind, dict[JobState, int]]: ...
 
-    async def archive(self, job_id: str) -> tuple[Path, JobView]: ...
+    async def archive(self, job_id: str) -> tuple[FileIO, JobView]:
+        """Whoever asks closes the file."""
 
     async def cancel(self, job_id: str, kind: JobKind | None = None) -> JobView: ...
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from growi_transfer.jobs.files import JobFiles
 from growi_transfer.jobs.job_board import JobBoard
+from growi_transfer.jobs.job_follower import Follower
 from growi_transfer.jobs.job_retention import Retention
 from growi_transfer.jobs.job_runner import JobRunner
 from growi_transfer.jobs.notify import Post, Webhooks, owed
@@ -32,14 +33,14 @@ async def jobs_of(stack: AsyncExitStack, parts: Parts, receiver: Receiver | None
     hours = settings.export_retention_hours
     keep = timedelta(hours=hours) if hours else None
     post, secret = _webhook(parts)
-    board = JobBoard(parts.ledger, now, keep, owed(files.id) if post is not None else None)
+    board = JobBoard(parts.ledger, now, files, keep, owed(files.id) if post is not None else None)
     works: dict[JobKind, Work] = {}
     if pusher is not None:
         works[JobKind.EXPORT] = ExportWork(pusher, files, asyncio.sleep)
     if receiver is not None:
         works[JobKind.IMPORT] = ImportWork(receiver, parts.board, files, asyncio.sleep, _new_id)
     webhooks = Webhooks(board, files.id, post, secret, asyncio.sleep)
-    retention = Retention(board, files, keep=keep, most=settings.export_bytes)
+    retention = Retention(board, files, kinds=works, keep=keep, most=settings.export_bytes)
     board.ended += [webhooks.tell, retention.wake]
     node = socket.gethostname()
     runner = JobRunner(
@@ -64,6 +65,8 @@ async def jobs_of(stack: AsyncExitStack, parts: Parts, receiver: Receiver | None
     await stack.enter_async_context(jobs.running())
     sweeping = asyncio.ensure_future(retention.sweep_for_ever())
     stack.callback(sweeping.cancel)
+    following = asyncio.ensure_future(Follower(board, files.id, asyncio.sleep).follow_for_ever())
+    stack.callback(following.cancel)
     return jobs
 
 

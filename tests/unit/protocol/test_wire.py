@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import growi_transfer
-from growi_transfer.protocol.errors import InvalidRequest, JsonInvalid
+from growi_transfer.protocol.errors import CollectionIllegal, InvalidRequest, JsonInvalid, NameIllegal
 from growi_transfer.protocol.wire import (
     PLAN_FILES,
     AttachmentFile,
@@ -182,10 +182,11 @@ def test_numbers_that_json_does_not_have_are_refused(number: str, place: str) ->
 
 
 def test_the_code_of_an_illegal_name_is_told() -> None:
-    with pytest.raises(InvalidRequest, match="name_illegal"):
+    with pytest.raises(NameIllegal, match="file_name: The fileName must be one path segment"):
         parse(AttachmentFile, json.dumps({**FILE, "file_name": "a/b"}))
-    with pytest.raises(InvalidRequest, match="collection_illegal"):
+    with pytest.raises(CollectionIllegal, match=r"^collection: System collections are never transferred\.$") as caught:
         parse(Manifest, json.dumps({**MANIFEST, "collection": "system.x"}))
+    assert caught.value.details == {"collection": "system.x", "field": "collection", "errors": 1}
 
 
 def test_a_wrong_field_with_a_long_name_is_not_repeated_whole() -> None:

@@ -288,8 +288,7 @@ async def test_plan_and_bundle(client: AsgiClient, world: World) -> None:
     assert answer.json() == {"did": "plan_attachments"}
     wrong = {"files": [{**FILE, "file_name": "../a.png"}]}
     answer = await client("POST", f"{API}/transfers/{TRANSFER}/attachments/plan", json_body=wrong, headers=headers)
-    assert (answer.status, answer.code) == (400, "invalid_request")
-    assert "name_illegal" in answer.json()["errors"][0]["message"]
+    assert (answer.status, answer.code) == (400, "name_illegal")
     answer = await client("POST", f"{API}/transfers/{TRANSFER}/attachments", b"\0frames", headers=headers)
     assert answer.json() == {"did": "put_bundle"}
     assert world.receiver.calls[-1][1]["body"] == b"\0frames"

@@ -99,3 +99,9 @@ class JobInterrupted(Unavailable):
     """The server ended several times while this job ran; it is not begun again by itself."""
 
     code = "job_interrupted"
+
+
+class JobAbandoned(Unavailable):
+    """No server has taken care of this job for too long; its folder is not served any more. Ask for it anew."""
+
+    code = "job_abandoned"

@@ -22,7 +22,7 @@ from growi_transfer.web.openapi.operation import (
 
 TAG = "jobs"
 _STATES = "|".join(state.value for state in JobState)
-_PAGE = (query("page", whole(1, 1000, 1)), query("size", whole(1, 100, 20)))
+_PAGE = (query("page", whole(1, 1_000_000, 1)), query("size", whole(1, 100, 20)))
 _STATUS = query(
     "status", {"type": "string", "pattern": f"^({_STATES})(,({_STATES}))*$"}, "Some states, with commas between them."
 )
