@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from obstore.store import S3Store
 from pymongo import MongoClient
 from tests.fakes.object_servers import KEY, READER_KEY, READER_SECRET, SECRET, ObjectServer
@@ -198,7 +199,9 @@ def test_names_that_would_move_the_cursor_are_shown_harmless(shop: Shop, capsys:
 
 
 @pytest.mark.parametrize("shop", ["local", "mongodb"], indirect=True)
-def test_orphans_are_told_and_deleted_only_when_asked(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+def test_orphans_are_told_and_deleted_only_when_asked(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where a file can be given an age."""
     shop.database["attachments"].insert_many(
         [{"fileName": NAME, "page": 1, "fileSize": 4}, {"fileName": GONE, "page": 1, "fileSize": 4}]
@@ -223,12 +226,24 @@ def test_orphans_are_told_and_deleted_only_when_asked(shop: Shop, capsys: pytest
     assert "--yes" in capsys.readouterr().err
     assert shop.run("orphans", "--delete", "--yes", "--older-than", "100", "--json") == 0
     assert lines(capsys)[-1]["deleted"] is None
+    asked: list[str] = []
+    monkeypatch.setattr("growi_transfer.cli.output.Output.interactive", True)
+    monkeypatch.setattr("typer.confirm", lambda text, **_: asked.append(text) or refuse())
+    assert shop.run("orphans", "--delete") != 0
+    where = "GridFS in this wiki's database" if shop.kind == "mongodb" else f"the folder {shop.uploads}"
+    stays = "What other applications keep there is left alone."
+    assert asked == [f"Delete 1 files of 3 B from {where}? {stays} This cannot be undone."]
+    capsys.readouterr()
     assert shop.run("orphans", "--delete", "--yes", "--json") == 0
     told = lines(capsys)
     assert {"deleted": "attachment/" + "1" * 32 + ".png", "bytes": 3} in told
     assert told[-1]["deleted"] == {"files": 1, "bytes": 3}
     assert shop.run("list", "--json") == 0
     assert lines(capsys)[-1]["files"] == 3
+
+
+def refuse() -> None:
+    raise typer.Abort
 
 
 def test_a_check_that_is_stopped_leaves_nothing(shop: Shop) -> None:

@@ -161,6 +161,9 @@ class StoredFiles(Protocol):
     """This wiki's storage beside its documents. See `jobs.stored_files`."""
 
     @property
+    def place(self) -> str: ...
+
+    @property
     def kind(self) -> str: ...
 
     async def check(self, *, size: int, tries: int) -> Sequence[Any]: ...

@@ -172,8 +172,9 @@ def orphans(
 
     --delete removes files without a document, and parts of files, that are older than --older-than and have a name
     that only GROWI gives. It refuses while a transfer into this wiki is under way or may still be rolled back, and
-    where the database has no attachment at all. Where two wikis share a bucket, the files of the one look like orphans
-    to the other: do not delete there.
+    where the database has no attachment at all. It asks before it deletes, with the bucket's name and the number of
+    files. What other applications keep in the bucket is left alone; but where two wikis share one, the files of the
+    one look like orphans to the other: do not delete there.
 
     \b
     Examples:
@@ -188,7 +189,7 @@ def orphans(
         raise UsageFault("This deletes files; it needs --yes where nobody can be asked.")
     older_than = timedelta(days=days)
 
-    async def look(services: Services) -> Any:
+    async def look(services: Services) -> tuple[Any, str]:
         if delete:
             await services.stored_files.check_deletable()
         outcome = services.stored_files.outcome()
@@ -198,7 +199,7 @@ def orphans(
                     output.value(_shape(finding))
                 else:
                     output.result(_line(finding, delete=delete))
-        return outcome
+        return outcome, services.stored_files.place
 
     async def remove(services: Services) -> Any:
         done = services.stored_files.outcome()
@@ -211,7 +212,7 @@ def orphans(
                         output.result(f"deleted {clean(finding.path)}")
         return done
 
-    outcome = session.with_services("pusher", look)
+    outcome, place = session.with_services("pusher", look)
     if not json:
         _sum_up(output, outcome)
     deleted = None
@@ -220,10 +221,11 @@ def orphans(
     if delete and outcome.deletable.files:
         what = f"{count(outcome.deletable.files)} files of {size(outcome.deletable.bytes)}"
         if not yes:
-            typer.confirm(f"Delete {what}? This cannot be undone.", abort=True, err=True)
+            rest = "What other applications keep there is left alone. This cannot be undone."
+            typer.confirm(f"Delete {what} from {clean(place)}? {rest}", abort=True, err=True)
         deleted = session.with_services("pusher", remove).deleted
         if not json:
-            output.note(f"Deleted {count(deleted.files)} files of {size(deleted.bytes)}.")
+            output.note(f"Deleted {count(deleted.files)} files of {size(deleted.bytes)} from {clean(place)}.")
     if json:
         found = {name: {"count": one.files, "bytes": one.bytes} for name, one in outcome.found.items()}
         may = {"files": outcome.deletable.files, "bytes": outcome.deletable.bytes}

@@ -80,6 +80,11 @@ class StoredFiles:
         """GROWI's word for the storage."""
         return self._storage.features.kind
 
+    @property
+    def place(self) -> str:
+        """Where the files are, in words."""
+        return self._storage.features.place or self.kind
+
     async def check(self, *, size: int, tries: int) -> list[Step]:
         """Try every operation; see `storage.check`."""
         return await StorageCheck(self._storage, size=size, tries=tries).run()

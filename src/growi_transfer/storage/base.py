@@ -33,6 +33,8 @@ class Features:
     """Whether names that differ only by case or Unicode form are one file."""
     remote: bool = False
     """Whether each look at a file is a request to another server, for which money may be asked."""
+    place: str = ""
+    """Where the files are, in words for an operator."""
     unset_acl: str = ""
     """The canned ACL that GROWI gives new files here and that this storage does not; empty where there is none."""
 

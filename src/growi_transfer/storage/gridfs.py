@@ -48,7 +48,7 @@ class GridFsStorage:
 
     @property
     def features(self) -> Features:
-        return Features(kind="gridfs")
+        return Features(kind="gridfs", place="GridFS in this wiki's database")
 
     async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         row = await self._row(path)

@@ -33,13 +33,14 @@ class LocalStorage:
     StorageUnavailable for reads: it may be a disk that is not mounted."""
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self._disk = Disk(root)
         self._folds: bool | None = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="local-storage")
 
     @property
     def features(self) -> Features:
-        return Features(kind="local", folds_names=self._folds_names())
+        return Features(kind="local", place=f"the folder {self._root}", folds_names=self._folds_names())
 
     def _folds_names(self) -> bool:
         """Tried once, by a file that is removed at once: it is the disk that decides, not the system."""

@@ -76,6 +76,13 @@ def test_a_namespace_with_which_growis_keys_are_no_paths(namespace: str) -> None
         open_storage("gcs", objects=settings({"gcs:bucket": "b", "gcs:uploadNamespace": namespace}))
 
 
+def test_where_the_files_are_is_told_in_words() -> None:
+    there = AWS | {"aws:s3CustomEndpoint": "http://minio:9000"}
+    assert open_storage("aws", objects=settings(there)).features.place == "the bucket wiki at http://minio:9000"
+    namespaced = settings({"gcs:bucket": "b", "gcs:uploadNamespace": "wiki"})
+    assert open_storage("gcs", objects=namespaced).features.place == "the bucket b (below wiki/)"
+
+
 def test_an_acl_that_cannot_be_set_is_told() -> None:
     acl = {"aws:s3ObjectCannedACL": "public-read"}
     assert open_storage("aws", objects=settings({"aws:s3Bucket": "wiki"} | acl)).features.unset_acl == "public-read"

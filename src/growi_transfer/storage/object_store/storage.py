@@ -39,7 +39,12 @@ class ObjectStorage:
         self._bucket = Bucket(place)
         self._presence = Presence(self._bucket)
         self._kind = place.kind
-        self._unset_acl = place.unset_acl
+        self._features = Features(
+            kind=place.kind,
+            remote=True,
+            place=f"the {place}" + (f" (below {place.prefix})" if place.prefix else ""),
+            unset_acl=place.unset_acl,
+        )
         self.unfinished = ObjectLeftovers(self._bucket)
         self.copies: BucketCopies | None = None
         if self._bucket.s3 is not None:
@@ -48,7 +53,7 @@ class ObjectStorage:
 
     @property
     def features(self) -> Features:
-        return Features(kind=self._kind, remote=True, unset_acl=self._unset_acl)
+        return self._features
 
     async def open(self, path: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         _check(path)
