@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -240,15 +241,19 @@ async def test_more_parts_than_s3_takes(s3: Bench, monkeypatch: pytest.MonkeyPat
     assert (await own_objects(s3), await uploads_of(s3)) == ([], [])
 
 
+@pytest.mark.parametrize("to_another_path", [False, True])
 @pytest.mark.usefixtures("few_parts")
-async def test_more_parts_than_s3_takes_that_are_given_up(s3: Bench) -> None:
+async def test_more_parts_than_s3_takes_that_are_given_up(s3: Bench, to_another_path: bool) -> None:
     upload = await s3.storage.partial("attachment/a", "id")
     await upload.write(content(4 * PART + 5))
     await upload.sync()
     assert len(await uploads_of(s3)) == 2
     again = await s3.again().partial("attachment/a", "id")
     assert again.offset == 4 * PART + 5
-    await again.abort()
+    if to_another_path:
+        await s3.again().partial("attachment/b", "id")
+    else:
+        await again.abort()
     assert (await own_objects(s3), await uploads_of(s3)) == ([], [])
 
 
@@ -390,6 +395,24 @@ async def test_what_killed_processes_left_in_s3(s3: Bench, monkeypatch: pytest.M
     assert again.offset == PART + 1
     await again.abort()
     await bucket.close()
+
+
+async def test_an_upload_is_as_old_as_its_last_part(s3: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    send = S3Requests.send
+
+    async def begun_long_ago(self: S3Requests, method: str, key: str, query: dict[str, str], *more: object) -> object:
+        headers, text = await send(self, method, key, query, *more)  # type: ignore[arg-type]
+        return headers, re.sub("<Initiated>[^<]*", "<Initiated>2001-01-01T00:00:00Z", text)
+
+    monkeypatch.setattr(S3Requests, "send", begun_long_ago)
+    bucket = bucket_of(s3)
+    assert bucket.s3 is not None
+    going_on, lost = (S3Multipart(bucket, bucket.s3, f"attachment/{MD5}.{number}") for number in range(2))
+    for upload in (going_on, lost):
+        await upload.begin(None)
+    await going_on.put(1, b"x")
+    await bucket.close()
+    assert list(await leftovers_in(s3, NOTHING)) == [f"attachment/{MD5}.1?uploadId={lost.upload_id}"]
 
 
 async def test_files_of_killed_probes_and_writes(objects: Bench) -> None:

@@ -11,7 +11,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from growi_transfer.protocol.errors import FileNotFound, StorageRefused, StorageUnavailable
@@ -33,7 +33,9 @@ _ABOUT_BYTES = 1 << 20
 class _Multipart:
     path: str
     upload_id: str
-    began: float
+    written: float
+    """When its last part came, or when it began."""
+    size: int = 0
 
     @property
     def name(self) -> str:
@@ -51,7 +53,7 @@ class ObjectLeftovers:
         async for objects in self._objects(border):
             yield objects
         async for uploads in self._multiparts(border):
-            yield [Leftover(one.name, await self._size(one), one.began) for one in uploads]
+            yield [Leftover(one.name, one.size, one.written) for one in uploads]
 
     async def remove_leftovers(self, names: Sequence[str], older_than: timedelta) -> set[str]:
         border = time.time() - older_than.total_seconds()
@@ -64,7 +66,7 @@ class ObjectLeftovers:
         async for uploads in self._multiparts(border):
             for one in uploads:
                 if one.name in wanted:
-                    await self._upload(one).abort()
+                    await self._upload(one.path, one.upload_id).abort()
                     removed.add(one.name)
         return removed
 
@@ -83,14 +85,14 @@ class ObjectLeftovers:
         for folder in (OWN_PREFIX, *FOLDERS):
             async for page in self._under_way(folder):
                 found = [
-                    one
+                    await self._looked_at(one)
                     for one in page
-                    if one.began < border
+                    if one.written < border
                     and one.upload_id not in noted
                     and (folder == OWN_PREFIX or is_made_by_growi(one.path))
                 ]
-                if found:
-                    yield found
+                if old := [one for one in found if one.written < border]:
+                    yield old
 
     async def _noted(self) -> set[str]:
         """The multipart uploads that can go on."""
@@ -134,12 +136,15 @@ class ObjectLeftovers:
                 return
             markers = following
 
-    async def _size(self, one: _Multipart) -> int:
+    async def _looked_at(self, one: _Multipart) -> _Multipart:
+        """With what its parts tell."""
+        upload = self._upload(one.path, one.upload_id)
         try:
-            return sum(size for size, _ in (await self._upload(one).find()).values())
+            parts = await upload.find()
         except UploadGone:
-            return 0
+            return one
+        return replace(one, size=sum(size for size, _ in parts.values()), written=max(one.written, upload.written))
 
-    def _upload(self, one: _Multipart) -> S3Multipart:
+    def _upload(self, path: str, upload_id: str) -> S3Multipart:
         assert self._bucket.s3 is not None
-        return S3Multipart(self._bucket, self._bucket.s3, one.path, one.upload_id)
+        return S3Multipart(self._bucket, self._bucket.s3, path, upload_id)

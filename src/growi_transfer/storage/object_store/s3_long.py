@@ -86,10 +86,13 @@ class LongUpload:
         if len(segment.pieces) == IN_SEGMENT:
             await self._join(at)
 
-    async def find(self, segments: Mapping[int, str]) -> int:
-        """How many pieces from the beginning on the store has, without a gap; what lies behind a gap is removed.
-        `segments`: what `note` has heard last. Raises UploadGone."""
+    def know(self, segments: Mapping[int, str]) -> None:
+        """What `note` of an earlier process has heard last. Call it before `find` and `abort`."""
         self._segments = {at: _Segment(self._multipart(at, name)) for at, name in segments.items()}
+
+    async def find(self) -> int:
+        """How many pieces from the beginning on the store has, without a gap; what lies behind a gap is removed.
+        Raises UploadGone."""
         stored = await self._upload.find()
         pieces, at = 0, 0
         while True:
@@ -97,7 +100,7 @@ class LongUpload:
             whole = PART * (IN_SEGMENT if at > DIRECT else 1)
             if stored.get(at, (0, ""))[0] == whole:
                 self._etags[at] = stored[at][1]
-            elif at not in segments or not await self._found(at, whole):
+            elif at not in self._segments or not await self._found(at, whole):
                 break
             pieces += whole // PART
         going_on = self._segments.get(at)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
+from datetime import datetime
 
 from growi_transfer.protocol.errors import FileNotFound, StorageUnavailable
 from growi_transfer.storage.base import FileMeta
@@ -29,6 +30,8 @@ class S3Multipart:
         self._path = path
         self._key = bucket.key(path)
         self.upload_id = upload_id
+        self.written = 0.0
+        """When `find` saw its last part arrive, in seconds since 1970; 0 for none."""
 
     async def begin(self, meta: FileMeta | None) -> None:
         headers = {name.lower(): value for name, value in attributes(meta).items()}
@@ -70,6 +73,8 @@ class S3Multipart:
             for part in re.findall(r"<Part>(.*?)</Part>", text, re.DOTALL):
                 (number,), (size,), (etag,) = values(part, "PartNumber"), values(part, "Size"), values(part, "ETag")
                 found[int(number)] = int(size), etag
+                for moment in values(part, "LastModified"):
+                    self.written = max(self.written, datetime.fromisoformat(moment).timestamp())
             following = values(text, "NextPartNumberMarker")
             if values(text, "IsTruncated") != ["true"] or not following or following[0] == marker:
                 return found

@@ -39,6 +39,7 @@ class S3Parts:
             return Beginning()
         if upload_id := self._about.get("multipart"):
             self._upload = self._long(self._about["path"], upload_id)
+            self._upload.know({int(at): str(name) for at, name in self._about.get("segments", {}).items()})
             if self._about["path"] != self._path:
                 await self.remove()
                 return Beginning()
@@ -46,7 +47,7 @@ class S3Parts:
         beginning = Beginning(meta=self._meta)
         if upload_id:
             try:
-                beginning.whole = await self._upload.find(self._segments())
+                beginning.whole = await self._upload.find()
             except UploadGone:
                 # Completed, and stopped before this was removed, or removed by a rule of the bucket.
                 await self.remove()
@@ -111,9 +112,6 @@ class S3Parts:
         return LongUpload(
             self._bucket, self._requests, path, self._own_folder, upload_id=upload_id, note=self._note_segments
         )
-
-    def _segments(self) -> dict[int, str]:
-        return {int(at): str(name) for at, name in (self._about or {}).get("segments", {}).items()}
 
     async def _note_segments(self, segments: Mapping[int, str]) -> None:
         await self._keep((self._about or {}) | {"segments": {str(at): name for at, name in segments.items()}})
