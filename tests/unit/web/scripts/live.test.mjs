@@ -64,9 +64,9 @@ test("an answer that is older than what the line has told changes nothing", asyn
 });
 
 test("what the last event does not say is asked for until it has come", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
   const shown = [];
   const watching = await live(one("committing", { actions: [] }), (transfer) => shown.push(transfer));
-  context.mock.timers.enable({ apis: ["setTimeout"] });
   tell(one("completed"));
   for (let times = 0; times < 3; times += 1) {
     await lose();
