@@ -90,7 +90,8 @@ class TransferLog:
                 message = f"{failure.kind} {failure.item}: {failure.message}"
                 self.note(role, transfer_id, "error", failure.code, message, details)
             case ItemRecovered(item, kind):
-                self.note(role, transfer_id, "info", "recovered", f"{kind} {item}: no longer failed", {"item": item})
+                text = f"{kind} {item}: no longer failed"
+                self.note(role, transfer_id, "info", "recovered", text, {"item": item, "kind": kind})
             case _:
                 pass
 

@@ -124,8 +124,8 @@ class Exporter:
         # Capped collections last: they are read at no snapshot, so what interrupts them leaves the others alone.
         todo = sorted((row for row in reading.rows if row.kind != "view"), key=lambda row: row.kind == "capped")
         snapshot = reading.snapshot
-        word = "over what was written" if changes is not None else "over everything"
-        self._note(Noted("pass_begun", f"A pass {word} begins.", {"collections": len(todo)}))
+        over, word = ("everything", "everything") if changes is None else ("changes", "what was written")
+        self._note(Noted("pass_begun", f"A pass over {word} begins.", {"collections": len(todo), "over": over}))
         interruptions = 0
         while todo:
             before = (len(todo), result.settled)

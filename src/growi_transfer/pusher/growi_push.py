@@ -147,7 +147,8 @@ class GrowiPush:
         try:
             told = await self._exporter.run(path, wanted=Wanted(exclude=self._setup.exclude_collections))
             size = path.stat().st_size
-            noted = Noted("archive_made", f"The archive has {told['documents']:,} documents in {size:,} bytes.")
+            text = f"The archive has {told['documents']:,} documents in {size:,} bytes."
+            noted = Noted("archive_made", text, {"documents": told["documents"], "bytes": size})
             self._board.apply(Role.PUSHER, self._id, noted)
             form = archive_form(
                 lambda: _pieces(path),

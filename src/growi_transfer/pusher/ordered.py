@@ -58,7 +58,12 @@ def ordered(step: _Step[S, P]) -> _Step[S, P]:
                 return done
             given = ", ".join(f"{name} {'none' if value is None else value}" for name, value in arguments.items())
             asked = f"{_WORDS.get(verb, verb)}{': ' + given if given else ''}, by {steered.owners.actor}"
-            steered.board.apply(Role.PUSHER, transfer_id, Noted("asked", asked, {"verb": verb}))
+            details = {
+                "verb": verb,
+                "by": steered.owners.actor,
+                **({"arguments": dict(arguments)} if arguments else {}),
+            }
+            steered.board.apply(Role.PUSHER, transfer_id, Noted("asked", asked, details))
             try:
                 return await step(steered, transfer_id, *args, **arguments)
             except TransferOwned:
@@ -67,7 +72,8 @@ def ordered(step: _Step[S, P]) -> _Step[S, P]:
                     raise
             except TransferError as error:
                 refused = f"{_WORDS.get(verb, verb)} was refused: {error.message}"
-                told = Noted("refused", refused[:2000], {"verb": verb, "code": code_of(error)}, "warning")
+                details = {"verb": verb, "code": code_of(error), "message": error.message[:2000]}
+                told = Noted("refused", refused[:2000], details, "warning")
                 steered.board.apply(Role.PUSHER, transfer_id, told)
                 raise
         raise AssertionError("unreachable")

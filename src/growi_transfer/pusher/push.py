@@ -53,6 +53,8 @@ T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 _NOT_READY_THERE = ("state_conflict", "verification_failed", "commit_failed")
 _ROUNDS = 5
+_NAMED = 20
+"""Differences that a line of the log names."""
 _VERIFY_WAIT = 20.0
 _KEEP_ALIVE = 120.0
 
@@ -269,7 +271,11 @@ class Push:
         found = outcome.differences
         _log.warning("difference_found", transfer=self._id, differences=[one.model_dump() for one in found])
         what = ", ".join(f"{one.what} of {one.collection}" for one in found)[:2000] or "files are missing"
-        details = {"differences": len(found), "files_missing": outcome.files_missing_total}
+        details = {
+            "differences": len(found),
+            "files_missing": outcome.files_missing_total,
+            "found": [{"what": one.what, "collection": one.collection} for one in found[:_NAMED]],
+        }
         self._board.apply(
             Role.PUSHER, self._id, Noted("difference_found", f"A difference was found: {what}.", details, "warning")
         )

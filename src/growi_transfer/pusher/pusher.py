@@ -246,7 +246,8 @@ class Pusher(Steering):
             await self.runner.start(row.id, patience=PATIENCE)
         except TransferError as error:
             _log.warning("transfer_not_resumed", transfer=row.id, code=code_of(error))
-            told = Noted("not_resumed", f"Not gone on with: {error.message}", {"code": code_of(error)}, "error")
+            details = {"code": code_of(error), "message": error.message}
+            told = Noted("not_resumed", f"Not gone on with: {error.message}", details, "error")
             self.board.apply(Role.PUSHER, row.id, told)
         else:
             _log.info("transfer_resumed", transfer=row.id)

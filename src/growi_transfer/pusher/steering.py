@@ -140,7 +140,11 @@ class Steering:
             if code_of(error) != TransferNotFound.code:
                 raise
         self._keys.keep_key(transfer_id, key_string)
-        self.board.apply(Role.PUSHER, transfer_id, Noted("key", f"A new key is kept, by {self.owners.actor}"))
+        self.board.apply(
+            Role.PUSHER,
+            transfer_id,
+            Noted("key", f"A new key is kept, by {self.owners.actor}", {"by": self.owners.actor}),
+        )
 
     @ordered
     async def proceed(self, transfer_id: str) -> dict[str, Any]:

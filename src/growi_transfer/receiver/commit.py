@@ -150,7 +150,8 @@ class Committer:
     def _note(self, transfer_id: str, name: str, step: JournalRow) -> None:
         of = next((str(step.payload[key]) for key in ("live", "name", "collection") if step.payload.get(key)), "")
         text = f"{name.replace('_', ' ')} {step.number + 1}: {step.kind.replace('_', ' ')} {of}".rstrip()
-        self._board.apply(Role.RECEIVER, transfer_id, Noted(name, text, {"number": step.number, "kind": step.kind}))
+        details = {"number": step.number + 1, "kind": step.kind, "of": of}
+        self._board.apply(Role.RECEIVER, transfer_id, Noted(name, text, details))
 
     async def undo(self, transfer_id: str) -> None:
         """Back to `ready`: the destination shows its former data, staging is as it was verified.

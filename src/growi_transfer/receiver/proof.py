@@ -20,6 +20,8 @@ from growi_transfer.receiver.staging_proof import Difference, StagingProof
 from growi_transfer.receiver.transfers import Transfers
 from growi_transfer.receiver.uploads import Uploads
 
+_NAMED = 20
+"""Differences that a line of the log names."""
 _log = structlog.get_logger(__name__)
 
 
@@ -141,9 +143,14 @@ def _told(outcome: dict[str, Any]) -> Noted:
     """The outcome for the transfer's log."""
     seconds = f"{outcome['index_seconds']:.1f} s for indexes, {outcome['verify_seconds']:.1f} s to read back"
     if outcome["ok"]:
-        return Noted("verified", f"Everything was read back and is equal ({seconds}).")
+        details = {name: round(outcome[name], 1) for name in ("index_seconds", "verify_seconds")}
+        return Noted("verified", f"Everything was read back and is equal ({seconds}).", details)
     found = [f"{one['what']} of {one['collection']}" for one in outcome["differences"]]
     if outcome["files_missing_total"]:
         found.append(f"{outcome['files_missing_total']} files are missing, cut or damaged")
-    details = {"differences": outcome["differences_total"], "files_missing": outcome["files_missing_total"]}
+    details = {
+        "differences": outcome["differences_total"],
+        "files_missing": outcome["files_missing_total"],
+        "found": [{"what": one["what"], "collection": one["collection"]} for one in outcome["differences"][:_NAMED]],
+    }
     return Noted("difference_found", f"A difference was found: {', '.join(found)[:2000]}.", details, "warning")

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from growi_transfer.protocol.wire import Shape
 from growi_transfer.web.auth import address_of, guard_of, services_of
+from growi_transfer.web.details_api import CollectionSums
 from growi_transfer.web.events import watch_through
 from growi_transfer.web.present import row_of, shape_of
 from growi_transfer.web.requests import api, json_body, role_of, transfer_id_of
@@ -62,6 +63,14 @@ async def watched(request: Request) -> Response:
     return JSONResponse({"transfer": shape, "expires_at": link.expires_at.isoformat()})
 
 
+async def watched_collections(request: Request) -> Response:
+    """Each collection of the transfer of the link, with what of it has arrived."""
+    link = await _link_of(request)
+    row = await row_of(request, link.transfer_id, link.role)
+    sums: CollectionSums = request.state.sums
+    return JSONResponse({"collections": await sums.of(services_of(request).ledger, row)})
+
+
 async def watched_events(request: Request) -> Response:
     """Every change of the transfer of the link; ends with the link, not with the transfer."""
     link = await _link_of(request)
@@ -82,5 +91,6 @@ ROUTES = [
     api("DELETE", "/transfers/{transfer_id}/watch-links", revoke),
     api("DELETE", "/transfers/{transfer_id}/watch-links/{link_id}", revoke),
     api("GET", "/watch", watched),
+    api("GET", "/watch/collections", watched_collections),
     api("GET", "/watch/events", watched_events),
 ]

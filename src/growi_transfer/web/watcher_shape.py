@@ -21,7 +21,8 @@ SHOWN = (
     "lag",
     "interrupted",
 )
-_FAILURE = ("item", "kind", "code", "message", "tries", "retryable")
+_FAILURE = ("kind", "code", "tries", "retryable")
+"""Without the file's name, which the message repeats."""
 _WARNING = ("code", "message")
 """Without `details`: they may name users, groups, pages."""
 
@@ -30,8 +31,15 @@ def watcher_shape(shape: Mapping[str, Any]) -> dict[str, Any]:
     """The public shape of a transfer, for a person who is not an admin."""
     shown: dict[str, Any] = {name: shape[name] for name in SHOWN if name in shape}
     shown["failures"] = [_only(_FAILURE, one) for one in shape["failures"]]
+    if (activity := shown.get("activity")) is not None:
+        shown["activity"] = {**activity, "sending": [_unnamed(one) for one in activity["sending"]]}
     shown["warnings"] = [_only(_WARNING, one) for one in shape["warnings"]]
     return shown
+
+
+def _unnamed(sending: Mapping[str, Any]) -> dict[str, Any]:
+    """Something on its way: a collection has its name, files have none."""
+    return {name: value for name, value in sending.items() if name != "item" or sending["kind"] == "volume"}
 
 
 def _only(names: tuple[str, ...], value: Mapping[str, Any]) -> dict[str, Any]:

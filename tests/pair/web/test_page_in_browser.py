@@ -12,9 +12,10 @@ from tests.fakes.http import serve
 from tests.fakes.web import ADMIN_TOKEN, OTHER, TRANSFER, World
 
 from growi_transfer.ledger.base import Role
+from growi_transfer.ledger.log import TransferLog
 from growi_transfer.protocol.errors import StateConflict
 from growi_transfer.protocol.machine import Position, State
-from growi_transfer.protocol.progress import Activity, Failure, Lane, Notice, Snapshot
+from growi_transfer.protocol.progress import Activity, Failure, ItemFailed, Lane, Noted, Notice, Snapshot, WarningRaised
 from growi_transfer.protocol.shape import to_json
 from growi_transfer.web.app import create_app
 
@@ -149,6 +150,30 @@ async def test_a_person_logs_in_and_watches(tmp_path: Path) -> None:
         await page.run("document.querySelector('[data-verb=retry]').click()")
         await page.until("document.querySelector('#now .problem[role=alert]').textContent == 'It is too late.'")
         assert await page.run("document.querySelectorAll('#now .actions button:disabled').length") == 0
+
+        # The log in the reader's language; the server's sentence where it is more exact, or there is no other.
+        log = TransferLog(world.ledger, world.clock, "0000")
+        for event in (
+            Noted("asked", "resume, by …", {"verb": "proceed", "by": "the server (process 7 on wiki)"}),
+            Noted("pass_begun", "A pass over everything begins.", {"collections": 9, "over": "everything"}),
+            ItemFailed(Failure("a.png", "file", "digest_mismatch", "It differs.", 3, True)),
+            WarningRaised(Notice("source_away", "The source does not answer.", {})),
+            Noted("of_later", "What only a newer server says.", {}),
+        ):
+            log.observe(Role.PUSHER, TRANSFER, event)
+        await log.flush()
+        await page.open(f"http://{address}/transfers/{TRANSFER}")
+        await page.until("document.querySelectorAll('.log li').length == 5")
+        lines = await page.run("document.querySelector('.log').textContent")
+        assert "Resume, by the server (process 7 on wiki)" in lines
+        assert "file a.png: It differs." in lines
+        await page.run("localStorage.setItem('growi-transfer.language', 'ja')")
+        await page.open(f"http://{address}/transfers/{TRANSFER}?ja")
+        await page.until("document.documentElement.lang == 'ja' && document.querySelectorAll('.log li').length == 5")
+        lines = await page.run("document.querySelector('.log').textContent")
+        for words in ("再開(サーバー(プロセス 7、wiki) から)", "コレクション 9 件", "ファイル a.png: ", "応答しません"):
+            assert words in lines
+        assert "What only a newer server says." in lines
 
         await app.release_watchers()
         await page.until("document.querySelector('.line').dataset.state != 'live'")

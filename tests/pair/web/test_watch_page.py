@@ -12,9 +12,9 @@ from tests.fakes.browser import PROGRAM, browser_page
 from tests.fakes.http import serve
 from tests.fakes.web import ADMIN_TOKEN, TRANSFER, World
 
-from growi_transfer.ledger.base import Role
+from growi_transfer.ledger.base import CollectionRow, Role
 from growi_transfer.protocol.machine import Position, State
-from growi_transfer.protocol.progress import Notice, Snapshot
+from growi_transfer.protocol.progress import Activity, Failure, Lane, Notice, Sending, Snapshot
 from growi_transfer.web.app import App
 
 LINKS = f"/_api/v3/g2g-transfer/transfers/{TRANSFER}/watch-links"
@@ -27,6 +27,8 @@ MOVING = Snapshot(
     bytes_total=512 << 20,
     files_failed=1,
     files_total=3,
+    failures=(Failure("attachment/whose.png", "file", "file_not_found", "There is no whose.png.", 2, False),),
+    activity=Activity(Lane(1, 3), Lane(1, 4), {}, (Sending("file", "whose.png", 1, 100, 10),)),
     warnings=(Notice("users_conflict", "Some users conflict.", {"users": ["alice"]}),),
 )
 
@@ -54,6 +56,10 @@ async def test_a_link_is_watched_over_a_restart_until_it_is_revoked(tmp_path: Pa
     world = World(tmp_path / "data")
     await world.row(Role.PUSHER)
     await world.board.put(MOVING)
+    facts = {"documents": 7, "bytes": 700}
+    await world.ledger.put_collections(
+        [CollectionRow(Role.PUSHER, TRANSFER, 0, "revisions", "collection", "", "{}", facts=facts)]
+    )
     seen: list[str] = []
     async with browser_page(tmp_path / "profile") as page:
         async with serve(noting(world, seen)) as address, aiohttp.ClientSession(f"http://{address}") as http:
@@ -63,6 +69,11 @@ async def test_a_link_is_watched_over_a_restart_until_it_is_revoked(tmp_path: Pa
             await page.open(url)
             await page.until("document.querySelector('.line.live')")
             await page.until("document.body.textContent.includes('181 MiB of 512 MiB')")
+            await page.until("document.querySelector('#collections progress')")
+            assert "revisions0 of 7" in await page.run("document.querySelector('#collections').textContent")
+            assert "file_not_found" in await page.run("document.querySelector('#failures').textContent")
+            assert "one file" in await page.run("document.querySelector('#sending').textContent")
+            assert "whose" not in await page.run("document.documentElement.outerHTML")
             assert "alice" not in await page.run("document.documentElement.outerHTML")
             assert await page.run("document.cookie") == ""
             assert await page.run("[...document.querySelectorAll('nav a, form, [data-verb], [data-act]')].length") == 0

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from growi_transfer.jobs.orders import PUSHER_ORDERS
+from growi_transfer.protocol.errors import all_errors
+from growi_transfer.receiver import step_kinds
 from growi_transfer.web.static_files import STATIC
 
 PAGES = sorted(STATIC.glob("*.html"))
@@ -21,6 +24,7 @@ GROUPS = (
     "error",
     "finding",
     "list",
+    "log",
     "login",
     "reason",
     "receipt",
@@ -32,7 +36,7 @@ GROUPS = (
 KEY = re.compile(rf"(?:{'|'.join(GROUPS)})(?:\.[A-Za-z0-9_]+)+")
 OPEN_KEY = re.compile(rf"[\"'`]((?:{'|'.join(GROUPS)})\.(?:[A-Za-z0-9_.]*[._])?)\$\{{")
 """A key that a script makes of a beginning and a value."""
-MADE_OF_CODES = ("error.", "finding.", "reason.")
+MADE_OF_CODES = ("error.", "finding.", "reason.", "log.difference.", "log.step.", "log.verb.")
 """Their values come from the server, and where there is no text of ours the server's is shown."""
 NAMES = {"growi-transfer"}
 PRODUCTS = re.compile(r"{\w+}|growi-transfer|GROWI|MongoDB|GridFS|Amazon S3|Google Cloud Storage|Azure Blob Storage")
@@ -169,3 +173,22 @@ def test_every_finding_of_a_preflight_says_what_to_do() -> None:
     assert len(codes) > 30
     assert {f"finding.{code}" for code in codes} - set(ENGLISH) == set()
     assert {f"finding.{code}.do" for code in codes} - set(ENGLISH) == set()
+
+
+def test_every_line_that_the_log_can_have_is_in_the_catalogue() -> None:
+    """Codes of notes and warnings as the sources name them, and of all errors: each can become a line of a log."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in STATIC.parents[1].rglob("*.py"))
+    names = dict(re.findall(r"(?m)^(\w+) = \"(\w+)\"", source))
+    noted = {*re.findall(r"\bNoted\(\s*\"(\w+)\"", source), *re.findall(r"_note\(transfer_id, \"(\w+)\"", source)}
+    noted |= {"destination_back", "source_back", "recovered"}
+    told = re.findall(r"\bNotice\(\s*(?:\"(\w+)\"|([A-Z_]+)\b)", source)
+    warned = {code or names[constant] for code, constant in told}
+    assert len(noted) > 12
+    assert len(warned & {key.removeprefix("finding.") for key in ENGLISH}) > 5
+    script = (STATIC / "js" / "log-words.js").read_text(encoding="utf-8").partition("const LINES = {")[2]
+    assert {name for name in noted if not re.search(rf"(?m)^  {name}: ", script)} == set()
+    assert {f"finding.{code}" for code in warned} - set(ENGLISH) == set()
+    assert {f"error.{kind.code}" for kind in all_errors()} - set(ENGLISH) == set()
+    assert {f"log.verb.{verb}" for verb in PUSHER_ORDERS} - set(ENGLISH) == set()
+    kinds = {value for name, value in vars(step_kinds).items() if name.isupper()}
+    assert {f"log.step.{kind}" for kind in kinds} ^ {key for key in ENGLISH if key.startswith("log.step.")} == set()

@@ -266,5 +266,5 @@ def test_every_field_of_a_transfer_is_shown_on_purpose_or_not_at_all() -> None:
     )
     assert secret not in repr(shown)
     assert set(shown) == {*SHOWN, "failures", "warnings"} & {*whole}
-    assert shown["failures"] == whole["failures"]
+    assert shown["failures"] == [{"kind": "file", "code": "file_not_found", "tries": 1, "retryable": False}]
     assert shown["warnings"] == [{"code": "users_conflict", "message": "Some users conflict."}]

@@ -259,6 +259,10 @@ _WATCH = [
         "GET", PREFIX + "/watch", "The transfer of a link", "watch", "watch",
         {200: of(transfer=OBJECT, expires_at=TIME)}, errors=(404,),
     ),
+    Operation(
+        "GET", PREFIX + "/watch/collections", "Each collection of the transfer of a link", "watch", "watch",
+        {200: of(collections=listing(named("CollectionProgress")))}, errors=(404,),
+    ),
     Operation("GET", PREFIX + "/watch/events", "Its changes as server-sent events", "watch", "watch", {200: {}},
               errors=(404,), media=EVENTS),
 ]  # fmt: skip

@@ -13,7 +13,7 @@ const TICK = 5000;
 const SILENT = 8000; // of one that moves is heard more often, while a process is at it
 const ASLEEP = 20_000; // a timer of 5 s that comes this late has slept
 const PROGRESS = "admin:g2gProgress";
-const WATCH_HEADER = "x-growi-transfer-watch";
+export const WATCH_HEADER = "x-growi-transfer-watch";
 
 /**
  * Watch one transfer (`transferId`), all of them, or the one of a watch link (`token`).

@@ -1,5 +1,5 @@
 // Files that could not be moved, with the reason: all of them, by page. Without the server's list (a watch link) those of
-// the snapshot.
+// the snapshot, without their names.
 
 import { get, send } from "./api.js";
 import { fill, h, setText } from "./dom.js";
@@ -114,7 +114,7 @@ export function failuresCard({ id, role, readOnly, onLeft }) {
 
 function row({ item, code, message, bytes: size, tries }) {
   const more = [size ? bytes(size) : null, t("transfer.failure_tries", { count: tries })].filter(Boolean).join(" · ");
-  return h("li", { class: "spread" }, h("div", { class: "grow" }, h("p", { class: "break mono" }, item), h("p", null, reason(code, message), " ", h("code", null, code))), h("span", { class: "hint number" }, more));
+  return h("li", { class: "spread" }, h("div", { class: "grow" }, item ? h("p", { class: "break mono" }, item) : null, h("p", null, reason(code, message), " ", h("code", null, code))), h("span", { class: "hint number" }, more));
 }
 
 /** The server's sentence is the more exact one; it is English. */

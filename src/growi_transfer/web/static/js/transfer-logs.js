@@ -2,7 +2,8 @@
 
 import { get } from "./api.js";
 import { fill, h, setText } from "./dom.js";
-import { clock, date, hasText, t } from "./i18n.js";
+import { clock, date, t } from "./i18n.js";
+import { logWords } from "./log-words.js";
 import { errorText } from "./shell.js";
 
 const KEPT = 500;
@@ -72,12 +73,6 @@ export function logsCard({ id, role }) {
   return { element, refresh };
 }
 
-function line({ at, level, event, message }) {
-  return h("li", { class: level }, h("time", { class: "number", datetime: at, title: date(at) }, clock(at)), " ", level === "info" ? null : [h("strong", null, t(`transfer.log_${level}`)), " "], h("span", { class: "break" }, words(event, message)), " ", h("span", { class: "quiet" }, event));
-}
-
-/** Lines are the server's, in English; of a state there is the reader's word. */
-function words(event, message) {
-  const key = `transfer.state.${message.replaceAll(" ", "_")}`;
-  return event === "state" && hasText(key) ? t(key) : message;
+function line({ at, level, event, message, details }) {
+  return h("li", { class: level }, h("time", { class: "number", datetime: at, title: date(at) }, clock(at)), " ", level === "info" ? null : [h("strong", null, t(`transfer.log_${level}`)), " "], h("span", { class: "break" }, logWords({ event, message, details })), " ", h("span", { class: "quiet" }, event));
 }

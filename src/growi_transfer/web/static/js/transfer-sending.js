@@ -33,8 +33,9 @@ export function sendingCard() {
 }
 
 function row({ kind, item, count: number, bytes: size, done }) {
-  const words = { volume: "transfer.sending_volume", bundle: number > 1 ? "transfer.sending_bundle" : "transfer.sending_file", file: "transfer.sending_file" }[kind];
-  const bar = kind === "file" ? h("progress", { class: "progress", max: Math.max(1, size), value: done, "aria-label": item }) : null;
+  // A watch link does not tell names of files.
+  const words = item === undefined ? "transfer.sending_unnamed" : { volume: "transfer.sending_volume", bundle: number > 1 ? "transfer.sending_bundle" : "transfer.sending_file", file: "transfer.sending_file" }[kind];
+  const bar = kind === "file" ? h("progress", { class: "progress", max: Math.max(1, size), value: done, "aria-label": item ?? t("transfer.sending_unnamed", { count: 1 }) }) : null;
   const share = kind === "file" && size ? ` · ${percent(done / size)}` : "";
-  return h("li", { class: "meter" }, h("div", { class: "spread" }, h("span", { class: "break" }, t(words, { item, count: count(kind === "bundle" ? number - 1 : number) })), h("span", { class: "hint number" }, bytes(size) + share)), bar);
+  return h("li", { class: "meter" }, h("div", { class: "spread" }, h("span", { class: "break" }, item === undefined ? t(words, { count: number }) : t(words, { item, count: count(kind === "bundle" ? number - 1 : number) })), h("span", { class: "hint number" }, bytes(size) + share)), bar);
 }

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { fill, h, setText } from "./dom.js";
 import { t } from "./i18n.js";
-import { watch } from "./live.js";
+import { WATCH_HEADER, watch } from "./live.js";
 import { fillActions } from "./transfer-actions.js";
 import { agreedCard } from "./transfer-agreed.js";
 import { collectionsCard } from "./transfer-collections.js";
@@ -66,7 +66,7 @@ class View {
     this.graph = rateGraph(`${role}.${id}`);
     this.tuning = this.readOnly || role !== "pusher" ? null : tuning(id, { changed: () => this.askDetails() });
     this.sending = sendingCard();
-    this.collections = this.readOnly ? null : collectionsCard();
+    this.collections = collectionsCard();
     this.failures = failuresCard({ id, role, readOnly: this.readOnly, onLeft: (after) => this.ordered(after) });
     this.agreed = agreedCard();
     this.logs = this.readOnly ? null : logsCard({ id, role });
@@ -76,7 +76,7 @@ class View {
       this.head.element,
       this.failures.element,
       h("div", { class: "halves" }, h("div", { class: "stack wide" }, this.graph.element, this.sending.element), this.tuning?.element),
-      this.collections?.element,
+      this.collections.element,
       this.agreed.element,
       this.logs?.element,
     );
@@ -139,9 +139,10 @@ class View {
   // what is asked for
 
   askAll() {
-    if (!this.transfer || this.readOnly) return;
-    this.askDetails();
+    if (!this.transfer) return;
     this.askCollections();
+    if (this.readOnly) return;
+    this.askDetails();
     this.refresh(this.failures);
     this.refresh(this.logs);
   }
@@ -170,6 +171,7 @@ class View {
   /** What a page can do without: a failure is told by the line, and the next look asks again. */
   async ask(what) {
     try {
+      if (this.token) return await get(`/watch${what}`, { headers: { [WATCH_HEADER]: this.token }, login: false });
       return await get(`${this.path}${what}?role=${this.role}`);
     } catch {
       this.missed = true;
@@ -186,10 +188,12 @@ class View {
   }
 
   look() {
-    if (!this.transfer || this.readOnly || document.visibilityState !== "visible" || !(this.missed || isMoving(this.transfer.state))) return;
-    if (this.missed) this.askDetails();
+    if (!this.transfer || document.visibilityState !== "visible" || !(this.missed || isMoving(this.transfer.state))) return;
+    const again = this.missed;
     this.missed = false;
     this.askCollections();
+    if (this.readOnly) return;
+    if (again) this.askDetails();
     this.refresh(this.failures);
     this.refresh(this.logs);
   }
