@@ -133,13 +133,14 @@ def browser(world: World) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def admin_of(browser: Browser, tmp_path: Path) -> Iterator[Callable[..., Admin]]:
+def admin_of(browser: Browser) -> Iterator[Callable[..., Admin]]:
     """Makes admins of servers. Each is asked at the end whether their browser complained."""
     from tests.e2e.browser.admin import Admin
 
     folder = os.environ.get("GROWI_TRANSFER_TEST_SHOTS")
-    shots = Path(folder) if folder else tmp_path
-    shots.mkdir(parents=True, exist_ok=True)
+    shots = Path(folder) if folder else None
+    if shots is not None:
+        shots.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
 
         def admin(server: Server, **context: Any) -> Admin:
