@@ -14,6 +14,7 @@ from growi_transfer.demo.identity import History, Ids, seeded
 from growi_transfer.demo.records import ACTIVE, Cast
 from growi_transfer.demo.schema import create_growi_collections
 from growi_transfer.demo.text import TextPool
+from growi_transfer.demo.wiki import await_journal
 
 DESTINATION_URL = "https://wiki.destination.example"
 
@@ -39,7 +40,7 @@ def make_destination(
     """Generate a wiki as it is after GROWI's installer: three pages, an admin whose name the source has too, an
     admin that is only here, a member, an access token, a profile image, a collection that the source has not, and
     the state of a running server."""
-    with MongoClient[dict[str, Any]](uri, tz_aware=True) as client:
+    with MongoClient[dict[str, Any]](uri, tz_aware=True, w=1) as client:  # as `make_wiki`
         database = client.get_default_database("growi")
         history = History(now or datetime.now(UTC), days=3)
         ids = Ids(f"destination {seed}")
@@ -108,3 +109,4 @@ def make_destination(
         }
         for collection, batch in documents.items():
             database[collection].insert_many(batch)
+        await_journal(database)

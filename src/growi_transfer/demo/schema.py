@@ -7,7 +7,7 @@ MongoDB knows and GROWI does not use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -172,9 +172,10 @@ PLUGIN_INDEXES: Mapping[str, tuple[Mapping[str, Any], ...]] = {
 def create_growi_collections(database: Database[Any]) -> None:
     """Every collection of GROWI with its indexes, empty. What exists already stays."""
     for name, indexes in GROWI.items():
-        _create(database, name, {})
         if indexes:
-            database.command("createIndexes", name, indexes=[_index(keys, options) for keys, options in indexes])
+            _create_indexes(database, name, [_index(keys, options) for keys, options in indexes])
+        else:
+            _create(database, name, {})
 
 
 def create_plugin_collections(database: Database[Any]) -> None:
@@ -182,7 +183,12 @@ def create_plugin_collections(database: Database[Any]) -> None:
     for name, options in PLUGIN_OPTIONS.items():
         _create(database, name, options)
     for name, indexes in PLUGIN_INDEXES.items():
-        database.command("createIndexes", name, indexes=[dict(index) for index in indexes])
+        _create_indexes(database, name, [dict(index) for index in indexes])
+
+
+def _create_indexes(database: Database[Any], name: str, indexes: Sequence[Mapping[str, Any]]) -> None:
+    """Of a collection, which is created if it is not there. A command takes no write concern from the database."""
+    database.command("createIndexes", name, indexes=indexes, writeConcern=database.write_concern.document)
 
 
 def _index(keys: str, options: Mapping[str, Any]) -> dict[str, Any]:

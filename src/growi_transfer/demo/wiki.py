@@ -62,7 +62,8 @@ def make_wiki(
     uri: str, uploads: Path, size: WikiSize, *, password_seed: str = "", now: datetime | None = None
 ) -> WikiCounts:
     """Generate a wiki into the database that `uri` names (which should be empty) and the folder `uploads`."""
-    with MongoClient[dict[str, Any]](uri, tz_aware=True) as client:
+    # One wait for the disk at the end (w: majority), and not one for each of some hundred small writes.
+    with MongoClient[dict[str, Any]](uri, tz_aware=True, w=1) as client:
         database = client.get_default_database("growi")
         history = History(now or datetime.now(UTC), days=900)
         rng = seeded(f"wiki {size.seed}")
@@ -81,8 +82,16 @@ def make_wiki(
             if size.plugin:
                 fill_plugin_collections(database, cast.ids, cast.text, rng, history.now)
             attachment_bytes = written.result()
+        await_journal(database)
         documents, document_bytes = count_documents(database)
         return WikiCounts(documents, document_bytes, len(files), attachment_bytes)
+
+
+def await_journal(database: Database[Any]) -> None:
+    """Wait until all that was written is what a majority has: only that is read by a transfer."""
+    # A write that changes nothing waits for the last one that did.
+    durable = database.get_collection("configs", write_concern=WriteConcern("majority"))
+    durable.delete_one({"_id": {"$in": []}})
 
 
 def count_documents(database: Database[Any]) -> tuple[int, int]:
@@ -138,7 +147,7 @@ class BulkWriter:
     """Inserts in the background while the next documents are generated. Leaving the block waits and raises."""
 
     def __init__(self, database: Database[Any], document_bytes: int) -> None:
-        self._database = database.with_options(write_concern=WriteConcern(w=1))
+        self._database = database
         self._batch = max(1, min(5000, _BATCH_BYTES // max(1, document_bytes)))
         self._threads = ThreadPoolExecutor(2)
         self._pending: list[Future[object]] = []
