@@ -35,9 +35,8 @@ async def send_large(
     known = state is not None and state.length == file.size
     offset = state.offset if state is not None and known else 0
     on_durable(offset)
-    async with aclosing(storage.open(path)) as chunks:
-        hasher = sha256()
-        reader = _Reader(chunks, hasher.update)
+    hasher = sha256()
+    async with aclosing(storage.open(path)) as chunks, aclosing(_Reader(chunks, hasher.update)) as reader:
         async for _ in reader.take(offset):
             pass
         first = True
@@ -76,17 +75,34 @@ async def send_large(
 
 
 class _Reader:
-    """A file read once from the beginning, hashed on the way, and given out in parts."""
+    """A file read once from the beginning, hashed on the way, and given out in parts. While one chunk is sent the next
+    one is read."""
 
     def __init__(self, chunks: AsyncIterator[bytes], update: Callable[[bytes], None]) -> None:
         self._chunks = chunks
         self._update = update
         self._held = b""
+        self._ahead: asyncio.Task[bytes] | None = None
+
+    async def aclose(self) -> None:
+        if self._ahead is not None:
+            self._ahead.cancel()
+            await asyncio.wait([self._ahead])
+            if not self._ahead.cancelled():
+                self._ahead.exception()  # whoever came so far has been told
 
     async def _next(self) -> bytes:
         if self._held:
             chunk, self._held = self._held, b""
             return chunk
+        if self._ahead is None:
+            self._ahead = asyncio.ensure_future(self._read())
+        chunk = await self._ahead
+        if chunk:
+            self._ahead = asyncio.ensure_future(self._read())
+        return chunk
+
+    async def _read(self) -> bytes:
         chunk = await anext(self._chunks, b"")
         if chunk:
             await asyncio.to_thread(self._update, chunk)
@@ -105,4 +121,4 @@ class _Reader:
 
     async def at_end(self) -> bool:
         """Whether nothing is left."""
-        return not self._held and not await anext(self._chunks, b"")
+        return not await self._next()

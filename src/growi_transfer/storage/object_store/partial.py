@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from hashlib import sha256
 
 from growi_transfer.protocol.errors import StorageUnavailable
 from growi_transfer.storage.base import FileMeta
 from growi_transfer.storage.object_store.bucket import Bucket
 from growi_transfer.storage.object_store.part_objects import PartObjects
 from growi_transfer.storage.object_store.parts import PART, Part, PartStore
-from growi_transfer.storage.object_store.running_digests import Digest
+from growi_transfer.storage.object_store.running_digests import FileDigest
 from growi_transfer.storage.object_store.s3_parts import S3Parts
 from growi_transfer.storage.paths import check_upload_id
 from growi_transfer.storage.turns import Turns
@@ -38,8 +37,7 @@ class ObjectPartialUpload:
         self._stored_tail = 0
         """How much of it is durable."""
         self._sending: set[asyncio.Task[None]] = set()
-        self._hasher: Digest = sha256()
-        self._hashed = 0
+        self._digests = FileDigest(0, None)
         self._is_over = False
         self._read_back: tuple[int, bytes] | None = None
         """A digest that was read back, and of how many bytes."""
@@ -58,15 +56,20 @@ class ObjectPartialUpload:
         self._whole = beginning.whole
         self._tail = bytearray(beginning.tail)
         self._stored_tail = len(beginning.tail)
-        known = self._bucket.digests.take(self._id, self.offset)
-        if known is not None:
-            self._hasher, self._hashed = known, self.offset
+        self._digests = FileDigest(self.offset, self._bucket.digests.take(self._id, self.offset))
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         await self._turns.take(lambda: self._write(memoryview(data).cast("B")))
 
     async def sync(self) -> int:
-        return await self._turns.take(self._sync)
+        """Where whole parts are all there is, more may be written while they arrive."""
+        offset, sending = await self._turns.take(self._begin_sync)
+        if sending:
+            await asyncio.wait(sending)
+            if any(task.cancelled() or task.exception() is not None for task in sending):
+                await self._turns.take(self._sent)
+            self._sending -= sending
+        return offset
 
     async def sha256(self) -> bytes | None:
         return await self._turns.take(self._digest)
@@ -82,16 +85,11 @@ class ObjectPartialUpload:
         self._turns.end(StorageUnavailable("The upload was closed."))
         sent = await asyncio.gather(*self._sending, return_exceptions=True)
         whole = len(self._tail) == self._stored_tail and not any(isinstance(one, BaseException) for one in sent)
-        if whole and self._hashed == self.offset and not self._is_over:
+        if whole and not self._is_over and await self._has_digest():
             self._is_over = True
-            self._bucket.digests.keep(self._id, self._hashed, self._hasher)
+            self._bucket.digests.keep(self._id, self.offset, self._digests.hasher)
 
     async def _write(self, data: memoryview) -> None:
-        if self._hashed == self.offset:
-            # Until it is done nobody knows how much is in it.
-            hashed, self._hashed = self._hashed + len(data), -1
-            await asyncio.to_thread(self._hasher.update, data)
-            self._hashed = hashed
         position = 0
         while position < len(data):
             piece = data[position : position + PART - len(self._tail)]
@@ -106,11 +104,13 @@ class ObjectPartialUpload:
         drops, self._stored_tail = self._stored_tail > 0, 0
         self._whole += 1
         self._tail = bytearray()
-        self._sending.add(asyncio.ensure_future(self._send(self._whole, data, drops=drops)))
+        digested = self._digests.add(self._end - PART, data)
+        self._sending.add(asyncio.ensure_future(self._send(self._whole, data, digested, drops=drops)))
 
-    async def _send(self, number: int, data: bytearray, *, drops: bool) -> None:
+    async def _send(self, number: int, data: bytearray, digested: asyncio.Task[None], *, drops: bool) -> None:
         try:
-            await self._store.put(number, data)
+            # The bytes are held until both are done with them.
+            await asyncio.gather(self._store.put(number, data), digested)
         finally:
             self._bucket.parts.release()
         if drops:
@@ -123,6 +123,12 @@ class ObjectPartialUpload:
             if isinstance(result, BaseException):
                 raise result
 
+    async def _begin_sync(self) -> tuple[int, set[asyncio.Task[None]]]:
+        """The offset, and what has to end before it is durable."""
+        if len(self._tail) == self._stored_tail:
+            return self.offset, set(self._sending)
+        return await self._sync(), set()
+
     async def _sync(self) -> int:
         await self._sent()
         if len(self._tail) != self._stored_tail:
@@ -131,13 +137,18 @@ class ObjectPartialUpload:
         return self.offset
 
     async def _digest(self) -> bytes | None:
-        if self._hashed == self.offset:
-            return self._hasher.digest()
+        if await self._has_digest():
+            return self._digests.hasher.digest()
         if self._read_back is None or self._read_back[0] != self.offset:
             await self._sync()
             digest = await self._store.digest(self._whole, bytes(self._tail))
             self._read_back = None if digest is None else (self.offset, digest)
         return self._read_back and self._read_back[1]
+
+    async def _has_digest(self) -> bool:
+        """Whether all bytes written so far are digested; those that are in no whole part yet are now."""
+        self._digests.add(self._end, bytes(self._tail))
+        return await self._digests.covers(self.offset)
 
     async def _finish(self) -> None:
         await self._sent()
