@@ -19,6 +19,7 @@ from typing import Any
 import bson
 import pytest
 from pymongo import MongoClient
+from tests.fakes.folders import data_folder
 from tests.fakes.line import Line
 from tests.rounds import Rounds
 
@@ -157,7 +158,11 @@ async def _started_again(mongods: Sequence[EmbeddedMongod]) -> None:
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with open_pair(tmp_path) as pair, socket.create_server(("127.0.0.1", 0)) as free:
+    with (
+        data_folder(tmp_path) as folder,
+        open_pair(folder) as pair,
+        socket.create_server(("127.0.0.1", 0)) as free,
+    ):
         port = free.getsockname()[1]
         free.close()
         fill(pair, _SIZE)

@@ -20,6 +20,7 @@ from typing import Any
 import bson
 import pytest
 from pymongo import MongoClient
+from tests.fakes.folders import data_folder
 from tests.fakes.uploads import Uploads
 from tests.rounds import Rounds
 
@@ -119,9 +120,13 @@ def _is_empty(path: Path) -> bool:
 
 
 @contextmanager
-def opened(folder: Path, kinds: tuple[str, str], request: pytest.FixtureRequest) -> Iterator[World]:
+def opened(on_disk: Path, kinds: tuple[str, str], request: pytest.FixtureRequest) -> Iterator[World]:
     """Two running wikis with these storages, the source's with files of all sizes."""
-    with open_pair(folder) as pair, MongoClient[dict[str, Any]](pair.source.mongod.uri) as one:
+    with (
+        data_folder(on_disk) as folder,
+        open_pair(folder) as pair,
+        MongoClient[dict[str, Any]](pair.source.mongod.uri) as one,
+    ):
         make_wiki(pair.source.mongod.uri, pair.source.uploads, _SIZE, password_seed=PASSWORD_SEED)
         make_destination(pair.destination.mongod.uri, pair.destination.uploads, password_seed=PASSWORD_SEED)
         database = one.get_default_database()
@@ -174,7 +179,7 @@ def test_killed_between_any_two_storages(tmp_path: Path, rounds: Rounds, request
     killed: Counter[str] = Counter()
     for number in range(rounds.at_most(len(USUAL))):
         kinds = order[number % len(order)]
-        with opened(tmp_path / str(number), kinds, request) as world:
+        with opened(tmp_path, kinds, request) as world:
             world.begin()
             for kill in range(KILLS):
                 part = (kill + choose.random()) / (KILLS + 1)
