@@ -1,4 +1,4 @@
-"""The command line as its users run it: two wikis, real processes, exit codes and last lines."""
+"""The command line as its users run it: two wikis, processes of their own, exit codes and last lines."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
+from tests.fakes.commands import run_command
 
 RAW = bson.CodecOptions(document_class=RawBSONDocument)
 SERVE = [sys.executable, "-m", "growi_transfer"]
@@ -46,9 +48,7 @@ class Wiki:
 
     def run(self, *arguments: str, key: str | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
         environ = {**self.environ, **({"GROWI_TRANSFER_KEY": key} if key is not None else {})}
-        return subprocess.run(
-            [*SERVE, *arguments], env=environ, input=stdin, capture_output=True, text=True, timeout=100, check=False
-        )
+        return run_command(arguments, environ, stdin)
 
     def documents(self, collection: str) -> list[bytes]:
         with MongoClient[dict[str, Any]](self.uri) as client:
@@ -79,14 +79,17 @@ def source(tmp_path: Path, mongo_uri: str, mongo_database_name: str) -> Wiki:
     return wiki
 
 
-@pytest.fixture
-def destination(tmp_path: Path, mongo_uri_destination: str, mongo_database_name_destination: str) -> Wiki:
-    wiki = Wiki(mongo_uri_destination, mongo_database_name_destination, tmp_path / "destination")
+@pytest.fixture(scope="module")
+def destination(tmp_path_factory: pytest.TempPathFactory, mongo_uri_destination: str) -> Iterator[Wiki]:
+    """For all tests: what one has moved into it does not matter to another."""
+    wiki = Wiki(mongo_uri_destination, f"test_{uuid.uuid4().hex[:12]}", tmp_path_factory.mktemp("destination"))
     wiki.fill("former")
-    return wiki
+    yield wiki
+    with MongoClient[dict[str, Any]](mongo_uri_destination) as client:
+        client.drop_database(wiki.name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(destination: Wiki) -> Iterator[str]:
     """The destination's server; its address."""
     command = [*SERVE, "serve", "--role", "receiver", "--port", "0"]
@@ -192,7 +195,11 @@ def test_wrong_keys(source: Wiki, destination: Wiki, server: str) -> None:
     assert server
 
 
-def test_export_and_import(source: Wiki, destination: Wiki, tmp_path: Path) -> None:
+def test_export_and_import(
+    source: Wiki, mongo_uri_destination: str, mongo_database_name_destination: str, tmp_path: Path
+) -> None:
+    destination = Wiki(mongo_uri_destination, mongo_database_name_destination, tmp_path / "destination")
+    destination.fill("former")
     file = tmp_path / "wiki.zip"
     exported = source.run("export", str(file), "--json")
     assert exported.returncode == 0, exported.stderr
