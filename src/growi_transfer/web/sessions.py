@@ -53,8 +53,9 @@ class Sessions:
             self._unkept.discard(session)
 
     async def _over(self, awaited: Collection[Session]) -> list[Session]:
-        with suppress(TransferError):  # what is known stays known
+        with suppress(TransferError):
             await self._keep()
+        with suppress(TransferError):  # what is known stays known
             self._ended |= await self._ledger.ended_sessions()
         now = self._clock()
         self._ended = {one: expires_at for one, expires_at in self._ended.items() if expires_at > now}

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.asgi import Answer, AsgiClient
 from tests.fakes.web import ADMIN_TOKEN, TRANSFER, World
 
-from growi_transfer.protocol.errors import DatabaseUnavailable
+from growi_transfer.protocol.errors import DatabaseFull
 from growi_transfer.web.app import create_app
 from growi_transfer.web.static_files import DIGEST, STATIC
 
@@ -124,18 +124,24 @@ async def test_a_login_is_over_once_it_is_logged_out_and_others_are_not(
     path = "/_api/v3/g2g-transfer/transfers"
     app, other = create_app(world.open_services), create_app(world.open_services)
     async with AsgiClient(app) as client, AsgiClient(other) as elsewhere:
-        ended, kept = [{"cookie": (await log_in(client)).headers["set-cookie"].split(";")[0]} for _ in range(2)]
+        cookies = [(await log_in(client)).headers["set-cookie"].split(";")[0] for _ in range(3)]
+        ended, other_one, kept = [{"cookie": cookie} for cookie in cookies]
         assert (await elsewhere("GET", path, headers=ended)).status == 200
         keep = world.ledger.end_session
 
         async def away(*_: Any) -> None:
-            raise DatabaseUnavailable("not now")
+            raise DatabaseFull()
 
-        # A database that is away for a moment keeps nobody from logging out, and hears of it later.
+        # A database that is full for a moment keeps nobody from logging out, and hears of it later.
         monkeypatch.setattr(world.ledger, "end_session", away)
         await client("POST", "/logout", headers={**FORM, **ended})
-        monkeypatch.setattr(world.ledger, "end_session", keep)
         assert (await client("GET", path, headers=ended)).status == 403
+        session = client.state["guard"].session_of_cookie(other_one["cookie"].partition("=")[2])
+        await keep(session.id, session.expires_at, world.clock())
+        async with asyncio.timeout(10):
+            while (await client("GET", path, headers=other_one)).status != 403:
+                await asyncio.sleep(0.01)
+        monkeypatch.setattr(world.ledger, "end_session", keep)
         assert (await client("GET", "/source", headers=ended)).status == 303
         async with asyncio.timeout(10):
             while (await elsewhere("GET", path, headers=ended)).status != 403:
