@@ -26,7 +26,7 @@ from growi_transfer.web.watcher_shape import watcher_shape
 PACE_SECONDS = 0.25
 """The least time between two changes of a transfer that are told."""
 TOLD_A_SECOND = 250
-"""The most that all watchers together are told: many of them are told less often (one costs some 60 µs)."""
+"""The most that all watchers together are told: many of them are told less often (one costs 50 to 90 µs)."""
 _AGAIN_SECONDS = 0.5
 _log = structlog.get_logger("growi_transfer.web")
 
