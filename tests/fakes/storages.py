@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -99,7 +100,9 @@ class Benches:
             await database.close()
 
 
+@functools.lru_cache(maxsize=32)
 def content(size: int, seed: int = 0) -> bytes:
+    """The same for each storage in turn."""
     return random.Random(seed * 7919 + size).randbytes(size)
 
 
