@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from growi_transfer import __version__
-from growi_transfer.cli import export, key, push, receipt, serve, storage, transfers
+from growi_transfer.cli import export, jobs, key, push, receipt, serve, storage, transfers
 from growi_transfer.cli.exits import ExitCode
 from growi_transfer.cli.inputs import KEY_ON_COMMAND_LINE
 from growi_transfer.cli.memory import bound_arenas, spare_collector
@@ -136,6 +136,7 @@ app.command("serve")(serve.serve)
 app.add_typer(key.app, name="key")
 app.command("push")(push.push)
 app.add_typer(transfers.app, name="transfers")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(receipt.app, name="receipt")
 app.add_typer(storage.app, name="storage")
 app.command("export")(export.export_wiki)

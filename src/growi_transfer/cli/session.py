@@ -66,6 +66,9 @@ class Pusher(web.PusherService, Protocol):
     async def take_key(self, transfer_id: str, key_string: str) -> None:
         """Keep a new key. Raises SetupDiffers for one of another destination."""
 
+    async def leave_behind(self, transfer_id: str, codes: Sequence[str]) -> None:
+        """Files that failed by one of these codes stay behind. Raises StateConflict."""
+
     async def purge_expired(self, retention: timedelta) -> list[str]: ...
 
     async def export_archive(

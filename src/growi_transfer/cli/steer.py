@@ -27,6 +27,15 @@ def resume(
         str | None,
         typer.Option("--key", metavar="-", help="Read a new key from standard input.", show_default=False),
     ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept",
+            metavar="CODE",
+            help="Leave files behind that failed by this code; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Go on with a transfer that is paused, failed or was interrupted.
@@ -38,6 +47,7 @@ def resume(
     Examples:
       growi-transfer transfers resume 1f3a
       growi-transfer transfers resume 1f3a --key - < key.txt
+      growi-transfer transfers resume 1f3a --accept file_not_found
       growi-transfer transfers resume 1f3a --json | tail -n 1
     """
     session = session_of(context)
@@ -48,6 +58,8 @@ def resume(
 
     async def work(services: Services, pusher: Pusher, row: TransferRow) -> None:
         new = given
+        if accept:
+            await pusher.leave_behind(row.id, accept)
         while True:
             try:
                 if new is not None:

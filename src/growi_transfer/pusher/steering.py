@@ -110,10 +110,12 @@ class Steering:
         if key_string is not None:
             await self.take_key(transfer_id, key_string)
         if accept:
-            await self._leave_behind(transfer_id, accept)
+            await self.leave_behind(transfer_id, accept)
         return await self.proceed(transfer_id)
 
-    async def _leave_behind(self, transfer_id: str, codes: Sequence[str]) -> None:
+    async def leave_behind(self, transfer_id: str, codes: Sequence[str]) -> None:
+        """Files that failed by one of these codes stay behind from now on. Raises StateConflict unless it is paused or
+        has failed."""
         row = await self._life.get(transfer_id)
         require(row, State.PAUSED, State.FAILED)
         options = options_of(row)

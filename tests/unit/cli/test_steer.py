@@ -126,10 +126,10 @@ def test_a_server_that_runs_goes_on_with_it(
 
     wiki.orders.server = server
     monkeypatch.setattr("growi_transfer.cli.session.running_server", lambda _: SERVER)
-    assert wiki.run("transfers", "resume", TRANSFER, "--json") == 0
+    assert wiki.run("transfers", "resume", TRANSFER, "--accept", "file_not_found", "--json") == 0
     assert last(capsys)["state"] == "completed"
     assert wiki.orders.given == [("pusher", "proceed", {})]
-    assert wiki.calls() == []
+    assert wiki.pusher.calls == [("leave_behind", {"transfer_id": TRANSFER, "codes": ("file_not_found",)})]
 
 
 # keys

@@ -65,7 +65,9 @@ function actor(by) {
 }
 
 function pairs(values) {
-  return Object.entries(values ?? {}).map(([name, value]) => `${name} ${value ?? "–"}`).join(", ");
+  const given = Object.entries(values ?? {}).filter(([, value]) => value !== "unchanged");
+  const written = (name, value) => (name !== "bandwidth" ? value ?? t("speed.automatic") : value === null ? t("speed.no_limit") : t("transfer.per_second", { value: bytes(value) }));
+  return given.map(([name, value]) => `${known(`log.given.${name}`) ?? name} ${written(name, value)}`).join(", ");
 }
 
 function differences(found, missing) {
