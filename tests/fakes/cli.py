@@ -53,9 +53,6 @@ CLEAN = {
 class Steps(RecordingReceiver):
     """Answers as the real ones do: with the transfer."""
 
-    async def leave_behind(self, transfer_id: str, codes: Sequence[str]) -> None:
-        await self._note("leave_behind", transfer_id=transfer_id, codes=tuple(codes))
-
     async def purge_expired(self, retention: timedelta) -> list[str]:
         await self._note("purge_expired", retention=retention)
         return [TRANSFER]
@@ -108,6 +105,9 @@ class ScriptedPusher(RecordingPusher):
 
     async def take_key(self, transfer_id: str, key_string: str) -> None:
         await self._note("take_key", transfer_id=transfer_id, key_string=key_string)
+
+    async def leave_behind(self, transfer_id: str, codes: Sequence[str]) -> None:
+        await self._note("leave_behind", transfer_id=transfer_id, codes=tuple(codes))
 
     async def purge_expired(self, retention: timedelta) -> list[str]:
         await self._note("purge_expired", retention=retention)

@@ -121,7 +121,7 @@ def export(
     Examples:
       growi-transfer jobs export
       growi-transfer jobs export --wait --json
-      growi-transfer jobs export --collection pages --collection revisions --no-attachments
+      growi-transfer jobs export --collection pages --no-attachments
     """
     session, server = _opened(context, json)
     wanted = {
