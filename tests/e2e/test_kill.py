@@ -179,6 +179,8 @@ def world(tmp_path: Path) -> Iterator[World]:
             source._settings = {**source._settings, "GROWI_TRANSFER_PORT": source.url.rpartition(":")[2]}
             yield World(pair, line)
             pair.stop_servers()
+            for instance in (pair.source, pair.destination):
+                os.kill(instance.mongod.pid, 9)  # a clean end would write everything once more
 
 
 def add_large_file(source: Instance) -> None:

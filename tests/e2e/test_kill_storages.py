@@ -157,6 +157,9 @@ def opened(on_disk: Path, kinds: tuple[str, str], request: pytest.FixtureRequest
                     "GROWI_TRANSFER_ORIGIN": server.url,
                 }
             yield World(pair, stores[0], stores[1], wanted)
+            pair.stop_servers()
+            for instance in (pair.source, pair.destination):
+                os.kill(instance.mongod.pid, 9)  # a clean end would write everything once more
 
 
 def _uploads(kind: str, instance: Instance, database: Any, request: pytest.FixtureRequest) -> Uploads:
