@@ -14,7 +14,7 @@ from tests.pair.instances import Instance, Pair
 from growi_transfer.demo.compare import Side, compare
 from growi_transfer.protocol.errors import TransferError
 from growi_transfer.protocol.machine import State
-from growi_transfer.pusher import file_sender, sizes
+from growi_transfer.pusher import file_sender, retry, sizes
 
 RANGE, LARGE, CHUNK = 4_000, 20_000, 9_000
 GOES_ON = 3
@@ -22,10 +22,12 @@ GOES_ON = 3
 
 
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits so low that the wiki has several of everything."""
+    """Limits so low that the wiki has several of everything, and no long waits."""
     monkeypatch.setattr(sizes, "RANGE_BYTES", RANGE)
     monkeypatch.setattr(sizes, "CHUNK_BYTES", CHUNK)
     monkeypatch.setattr(file_sender, "LARGE_FILE_BYTES", LARGE)
+    # A destination without its database asks for some seconds of peace; here the database is back at once.
+    monkeypatch.setattr(retry, "_LONGEST_ASKED", 0.2)
 
 
 def fill(pair: Pair) -> None:
