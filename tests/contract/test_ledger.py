@@ -27,6 +27,7 @@ from growi_transfer.ledger.base import (
 )
 from growi_transfer.ledger.memory import MemoryLedger
 from growi_transfer.ledger.mongo import FILES, KEYS, RANGES, TRANSFERS, MongoLedger
+from growi_transfer.ledger.mongo_store import Store
 from growi_transfer.mongo.client import Database, open_database
 from growi_transfer.protocol.errors import DatabaseRefused
 from growi_transfer.protocol.machine import Position, State
@@ -704,6 +705,19 @@ async def test_large_ranges_are_changed_and_deleted_in_parts(
         await ledger.delete_items(PUSHER, T1)
         assert await everything(ledger.files(PUSHER, T1)) == []
         assert await everything(ledger.files(PUSHER, T2)) == [file(1, T2, state=ItemState.STORED)]
+
+
+async def test_a_page_that_no_reply_can_hold_comes_in_parts_and_no_cursor_stays_open(database: Database) -> None:
+    async def cursors() -> int:
+        return int((await database.admin({"serverStatus": 1}))["metrics"]["cursor"]["open"]["total"])
+
+    store = Store(database)
+    await store.put("large", ({"_id": str(number), "data": b"x" * (3 << 20)} for number in range(10, 22)))
+    before = await cursors()
+    pages = [page async for page in store.pages("large", {"$gt": "10"})]
+    assert len(pages) > 1
+    assert [one["_id"] for page in pages for one in page] == [str(number) for number in range(11, 22)]
+    assert await cursors() <= before
 
 
 async def test_preparing_again_and_at_the_same_time_changes_nothing(database: Database) -> None:

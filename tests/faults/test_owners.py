@@ -94,7 +94,9 @@ async def test_a_process_that_was_stopped_and_wakes_up_later(pair: Pair, monkeyp
     volumes = Volumes(monkeypatch, waits=2)
     first = pusher_of(pair.from_source)
     key = await pair.key()
-    transfer_id = await first.start(key, PushOptions(accept_all=True))
+    # The volume that waits is the only late request: any other would be refused before it, and end the run.
+    options = PushOptions(accept_all=True, volumes=1, attachments_first=True)
+    transfer_id = await first.start(key, options)
     await volumes.there.wait()
     async with wiring.open_services(pair.source.settings, role="pusher", loopback_allowed=True) as services:
         second = pusher_of(services)

@@ -1,12 +1,14 @@
 """Reading and writing documents by ranges of their `_id`, with database commands only. Knows nothing of rows.
 
 Reads never hold a cursor: every page is a query of its own that begins after the last key of the page before. A page
-may end early, because a reply has at most 16 MiB; the one that is empty is the last.
+may end early, because a reply has at most 16 MiB: then the server has kept a cursor, which is given back at once.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import bson
@@ -52,9 +54,8 @@ class Store:
         query = {"name": {"$in": list(collections)}}
         reply = await self._commands.command({"listCollections": 1, "filter": query, "nameOnly": True})
         there = {entry["name"] for entry in reply["cursor"]["firstBatch"]}
-        for name in collections:
-            if name not in there:
-                await self._create(name)
+        # At once, because each waits for the disk.
+        await asyncio.gather(*(self._create(name) for name in collections if name not in there))
         for name, wanted in indexes.items():
             await self._commands.command({"createIndexes": name, "indexes": list(wanted)}, majority=True)
 
@@ -89,11 +90,22 @@ class Store:
     async def pages(self, collection: str, ids: Mapping[str, str], **equal: Any) -> AsyncIterator[list[dict[str, Any]]]:
         """Documents whose `_id` lies in a range (`$gt`, `$lt`), in its order; `equal` are further fields."""
         bounds = dict(ids)
-        while page := await self._find(
-            collection, {**equal, "_id": dict(bounds)}, sort={**dict.fromkeys(equal, 1), "_id": 1}, limit=PAGE_ROWS
-        ):
-            yield page
-            bounds["$gt"] = page[-1]["_id"]
+        sort = {**dict.fromkeys(equal, 1), "_id": 1}
+        whole = False
+        while not whole:
+            query = {**equal, "_id": dict(bounds)}
+            command = {"find": collection, "filter": query, "sort": sort, "limit": PAGE_ROWS, "batchSize": PAGE_ROWS}
+            cursor = (await self._commands.command(command))["cursor"]
+            page: list[dict[str, Any]] = cursor["firstBatch"]
+            if cursor["id"]:
+                # A cursor that stays goes after some minutes, by itself.
+                with suppress(TransferError):
+                    given = {"killCursors": collection, "cursors": [bson.Int64(cursor["id"])]}
+                    await self._commands.command(given)
+            whole = not cursor["id"] and len(page) < PAGE_ROWS
+            if page:
+                yield page
+                bounds["$gt"] = page[-1]["_id"]
 
     async def newest(self, collection: str, query: Mapping[str, Any], by: str, limit: int, skip: int = 0) -> list[str]:
         """The `_id`s of the newest documents by a field, newest first, without the first `skip`."""
