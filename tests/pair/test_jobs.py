@@ -364,7 +364,9 @@ async def test_a_download_that_has_begun_ends_whole_though_the_file_goes(
         swept.setattr(Jobs, "archive", goes)
         status, _, body = await server.get(done["download"]["url"])
     assert (status, body) == (200, whole)
-    assert [file.closed for file in opened] == [True]
+    async with asyncio.timeout(30):
+        while not opened[0].closed:
+            await asyncio.sleep(0.01)
     # Now it is not there any more, and everything says so.
     shown = (await server.call("GET", f"{JOBS}/{done['id']}"))["job"]
     assert (shown["file"], shown["download"]) == (None, None)
