@@ -7,10 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+from tests.fakes.folders import data_folder
+
 SMALL = ["--pages", "30", "--revisions", "2", "--attachments", "12", "--attachment-size", "3000", "--body-size", "800"]
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Iterator[Path]:
+    with data_folder(tmp_path) as folder:
+        yield folder
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -22,12 +32,16 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, list[str], str]:
-    out, err = process.communicate(timeout=100)
+    try:
+        out, err = process.communicate(timeout=100)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     return process.returncode, out.splitlines(), err
 
 
-def test_the_demo_moves_a_wiki_and_finds_it_identical(tmp_path: Path) -> None:
-    process = start("demo", *SMALL, "--json", "--keep", "--work-dir", str(tmp_path))
+def test_the_demo_moves_a_wiki_and_finds_it_identical(work: Path) -> None:
+    process = start("demo", *SMALL, "--json", "--keep", "--work-dir", str(work))
     assert process.stderr is not None
     told = []
     for line in process.stderr:
@@ -68,10 +82,10 @@ def test_the_demo_moves_a_wiki_and_finds_it_identical(tmp_path: Path) -> None:
     assert states[-1] == "completed"
     assert "copying" in states
     # Nothing is left behind.
-    assert list(tmp_path.iterdir()) == []
+    assert list(work.iterdir()) == []
 
 
-def test_a_damaged_destination_is_found(tmp_path: Path) -> None:
+def test_a_damaged_destination_is_found(work: Path) -> None:
     expected = {
         "flip-document": "differs in body",
         "drop-index": "index path_1 of pages: missing at the destination",
@@ -79,7 +93,7 @@ def test_a_damaged_destination_is_found(tmp_path: Path) -> None:
     }
     # One transfer for all three: each is a difference of its own, and there is no other.
     breaks = [argument for damage in expected for argument in ("--break", damage)]
-    code, lines, err = finish(start("demo", *SMALL, "--json", "--work-dir", str(tmp_path), *breaks))
+    code, lines, err = finish(start("demo", *SMALL, "--json", "--work-dir", str(work), *breaks))
     assert code == 1, err
     result = json.loads(lines[-1])
     assert result["ok"] is False
@@ -88,8 +102,8 @@ def test_a_damaged_destination_is_found(tmp_path: Path) -> None:
         assert [told in difference for difference in result["differences"]].count(True) == 1, result["differences"]
 
 
-def test_a_stopped_demo_leaves_nothing_behind(tmp_path: Path) -> None:
-    process = start("demo", *SMALL, "--work-dir", str(tmp_path))
+def test_a_stopped_demo_leaves_nothing_behind(work: Path) -> None:
+    process = start("demo", *SMALL, "--work-dir", str(work))
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("Receiver at"):
@@ -97,10 +111,10 @@ def test_a_stopped_demo_leaves_nothing_behind(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 4, err
-    assert list(tmp_path.iterdir()) == []
+    assert list(work.iterdir()) == []
 
 
-def test_bench_measures_workloads_and_names_missing_peers(tmp_path: Path) -> None:
+def test_bench_measures_workloads_and_names_missing_peers(work: Path) -> None:
     sizes = [
         "--documents",
         "200",
@@ -113,7 +127,7 @@ def test_bench_measures_workloads_and_names_missing_peers(tmp_path: Path) -> Non
         "--only",
         "small_files",
     ]
-    code, lines, err = finish(start("bench", *sizes, "--json", "--work-dir", str(tmp_path)))
+    code, lines, err = finish(start("bench", *sizes, "--json", "--work-dir", str(work)))
     assert code == 0, err
     [line] = lines
     result = json.loads(line)
@@ -128,7 +142,7 @@ def test_bench_measures_workloads_and_names_missing_peers(tmp_path: Path) -> Non
     assert (small["files"], small["bytes"]) == (20, 20 * 50_000)
     assert small["ratios"].keys() == {f"to_{peer}" for peer in ("cp", "tar", "rclone") if peer in result["peers"]}
     assert ("ratios" in revisions) == ("mongodump" in result["peers"])
-    assert list(tmp_path.iterdir()) == []
+    assert list(work.iterdir()) == []
 
 
 def test_an_unknown_way_to_break_is_wrong_usage() -> None:
@@ -138,20 +152,20 @@ def test_an_unknown_way_to_break_is_wrong_usage() -> None:
     assert "--break is one of" in err
 
 
-def test_the_plan_of_a_complete_transfer_is_timed(tmp_path: Path) -> None:
+def test_the_plan_of_a_complete_transfer_is_timed(work: Path) -> None:
     """More attachments than a page of the plan has."""
-    code, lines, err = finish(start("bench", "--plan-rows", "2500", "--json", "--work-dir", str(tmp_path)))
+    code, lines, err = finish(start("bench", "--plan-rows", "2500", "--json", "--work-dir", str(work)))
     assert code == 0, err
     plan = json.loads(lines[-1])["plan"]
     assert plan["rows"] == 2500
     assert 0 < plan["plan_seconds"] <= plan["seconds"]
     assert plan["peak_rss_mib"].keys() == {"pusher", "receiver"}
-    assert list(tmp_path.iterdir()) == []
+    assert list(work.iterdir()) == []
 
 
-def test_what_watchers_cost_is_timed(tmp_path: Path) -> None:
+def test_what_watchers_cost_is_timed(work: Path) -> None:
     sizes = ["--watchers", "8", "--documents", "200", "--body-size", "500"]
-    code, lines, err = finish(start("bench", *sizes, "--json", "--work-dir", str(tmp_path)))
+    code, lines, err = finish(start("bench", *sizes, "--json", "--work-dir", str(work)))
     assert code == 0, err
     result = json.loads(lines[-1])["watchers"]
     assert (result["sockets"], result["streams"]) == (8, 2)
@@ -160,4 +174,4 @@ def test_what_watchers_cost_is_timed(tmp_path: Path) -> None:
     assert result["told"]["events"] >= 4
     assert result["ratio"] > 0
     assert result["alone"]["seconds"] > 0
-    assert list(tmp_path.iterdir()) == []
+    assert list(work.iterdir()) == []

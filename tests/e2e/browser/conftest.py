@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from tests.fakes.browser import PROGRAM
+from tests.fakes.folders import data_folder
 
 from growi_transfer.demo.run import fill
 from growi_transfer.demo.servers import Instance, Pair, Server, open_pair
@@ -95,7 +96,7 @@ def send(server: Server, method: str, path: str, body: Mapping[str, Any] | None 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with open_pair(tmp_path_factory.mktemp("wikis")) as pair:
+    with data_folder(tmp_path_factory.mktemp("wikis")) as folder, open_pair(folder) as pair:
         fill(pair, SIZE)
         for instance in (pair.source, pair.destination):
             _stays_where_it_is(instance)

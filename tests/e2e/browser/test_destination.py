@@ -133,7 +133,7 @@ def test_from_the_first_login_to_the_rollback(world: World, admin_of: Callable[.
     guest = admin_of(server)
     guest.page.goto(server.url + link["path"])
     guest.page.wait_for_selector("#now .badge[data-state=completed]")
-    assert guest.on(".actions button").count() == 0
+    assert guest.on("#now .actions button, [data-verb]").count() == 0
     guest.look("watch", colours=("dark",))
     guest.fits_a_phone("watch")
     page.click(".nav a[href='/destination']")
