@@ -5,6 +5,7 @@ import { h, setText } from "./dom.js";
 import { bytes, count, t } from "./i18n.js";
 import { errorText } from "./shell.js";
 import { bandwidthField, laneField } from "./speed-fields.js";
+import { isRunning } from "./transfer-states.js";
 
 const PAUSE = 400;
 const TYPING = 1500; // a field that is empty for a moment is not a wish for no limit
@@ -13,7 +14,7 @@ const TYPING = 1500; // a field that is empty for a moment is not a wish for no 
 export function tuning(transferId, { changed }) {
   const force = h("dl", { class: "facts" });
   const inForce = Object.fromEntries(["volumes", "attachments", "bandwidth"].map((name) => [name, h("dd", { dataset: { inForce: name } })]));
-  force.append(...Object.entries(inForce).map(([name, place]) => h("div", null, h("dt", null, t(`speed.${name}`)), place)));
+  force.append(...Object.entries(inForce).map(([name, place]) => h("div", null, h("dt", null, t(name === "bandwidth" ? "speed.bandwidth_in_force" : `speed.${name}`)), place)));
   const problem = h("p", { class: "problem", role: "alert", hidden: true });
   const said = h("p", { class: "hint", role: "status" });
   let wanted = {};
@@ -59,7 +60,9 @@ export function tuning(transferId, { changed }) {
   );
   return {
     element,
-    show({ activity }, { options }) {
+    show(transfer, { options }) {
+      // How many an adapting one has at once is true only while something is sent.
+      const activity = isRunning(transfer) ? transfer.activity : null;
       const { parallelism, bandwidth_bytes_per_second: limit } = options;
       for (const name of ["volumes", "attachments"]) {
         const present = activity?.[name]?.limit || null;
