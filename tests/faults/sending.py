@@ -143,7 +143,7 @@ class Sending(RuleBasedStateMachine):
         self.epoch = epoch
         return True
 
-    @rule(number=st.integers(1, 120), after=st.booleans(), sure=st.sampled_from((False, False, True)))
+    @rule(number=st.integers(1, 90), after=st.booleans(), sure=st.sampled_from((False, False, True)))
     def kill_soon(self, number: int, after: bool, sure: bool) -> None:
         """The database dies at one of the next commands."""
         if sure:

@@ -63,6 +63,7 @@ async def test_a_store_that_is_away_for_a_while(side: str, wikis: Opens, proxy: 
         await until(lambda: stalled.hits)
         await proxy.down()
         retry = storage_of(both, side)._bucket.retry
+        retry.first = 0.05
         before = retry.tried_again.get(Fault.NETWORK, 0)
         # Longer away than one request is tried.
         await until(lambda: retry.tried_again.get(Fault.NETWORK, 0) >= before + 10)
