@@ -25,10 +25,10 @@ def data_folder(on_disk: Path) -> Iterator[Path]:
     """
     with contextlib.ExitStack() as stack:
         root = stack.enter_context(_in_memory()) if _has_room() else on_disk
-        # Data are of no use after a run, and pytest keeps the folders of the last ones.
-        stack.callback(shutil.rmtree, root)
         folder = root / "data"
         folder.mkdir()
+        # Data are of no use after a run, and pytest keeps the folders of the last ones.
+        stack.callback(shutil.rmtree, folder)
         yield folder
 
 
@@ -42,7 +42,11 @@ def _in_memory() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="." + _PREFIX, dir=_MEMORY))
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder.rename(_MEMORY / folder.name[1:])
+        folder = folder.rename(_MEMORY / folder.name[1:])
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
 
 
 def _has_room() -> bool:

@@ -73,7 +73,7 @@ async def test_an_error_of_a_group_is_no_order_to_stop() -> None:
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(super().run())
-            except* DatabaseUnavailable as errors:
+            except ExceptionGroup as errors:
                 raise errors.exceptions[0] from None
 
     time = Time()
