@@ -16,12 +16,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, settings
 from pymongo import MongoClient
 from tests.fakes import object_servers
 from tests.fakes.folders import data_folder
 from tests.fakes.object_servers import ObjectServer
 
+from growi_transfer.cli.memory import spare_collector
 from growi_transfer.mongo.embedded import EmbeddedMongod, find_mongod
 
 pytest_plugins = ["tests.budgets", "tests.rounds"]
@@ -41,6 +43,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # each start would compile all of it: 0.9 s of a processor.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+def pytest_collection_finish() -> None:
+    """As the program does at its start: what was imported and collected stays, and is not looked through again."""
+    spare_collector()
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the program runs on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")
