@@ -125,6 +125,7 @@ def opened(on_disk: Path, kinds: tuple[str, str], request: pytest.FixtureRequest
     with (
         data_folder(on_disk) as folder,
         open_pair(folder) as pair,
+        _killed(pair),
         MongoClient[dict[str, Any]](pair.source.mongod.uri) as one,
     ):
         make_wiki(pair.source.mongod.uri, pair.source.uploads, _SIZE, password_seed=PASSWORD_SEED)
@@ -158,8 +159,15 @@ def opened(on_disk: Path, kinds: tuple[str, str], request: pytest.FixtureRequest
                 }
             yield World(pair, stores[0], stores[1], wanted)
             pair.stop_servers()
-            for instance in (pair.source, pair.destination):
-                os.kill(instance.mongod.pid, 9)  # a clean end would write everything once more
+
+
+@contextmanager
+def _killed(pair: Pair) -> Iterator[None]:
+    """A clean end of the databases would write everything once more. Clients have to be closed before: they would wait
+    half a minute to say goodbye."""
+    yield
+    for instance in (pair.source, pair.destination):
+        os.kill(instance.mongod.pid, 9)
 
 
 def _uploads(kind: str, instance: Instance, database: Any, request: pytest.FixtureRequest) -> Uploads:
