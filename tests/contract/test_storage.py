@@ -261,16 +261,16 @@ async def test_writing_many_replaces_and_the_last_of_one_path_wins(bench: Bench)
 
 
 async def test_four_bundles_at_once(bench: Bench) -> None:
-    bundles = [small([f"attachment/{bundle}-{n:03}" for n in range(150)], size=20_000) for bundle in range(4)]
+    bundles = [small([f"attachment/{bundle}-{n:03}" for n in range(80)], size=20_000) for bundle in range(4)]
     shared = [SmallFile("attachment/shared", content(10_000 + bundle)) for bundle in range(4)]
     results = await asyncio.gather(
         *(bench.storage.write_many([*files, one]) for files, one in zip(bundles, shared, strict=True))
     )
-    assert results == [[None] * 151] * 4
+    assert results == [[None] * 81] * 4
     for files in bundles:
         assert await bench.storage.read_many([file.path for file in files], 20_000) == [file.data for file in files]
     assert await get(bench.storage, "attachment/shared") in [file.data for file in shared]
-    assert len(await listed(bench.storage)) == 601
+    assert len(await listed(bench.storage)) == 321
 
 
 async def test_a_reader_sees_an_old_or_a_new_file_and_never_a_mix(storage: Storage) -> None:
@@ -315,14 +315,22 @@ async def test_listing_in_order_and_by_prefix(storage: Storage) -> None:
         assert found == [path for path in paths if path.startswith(prefix)], prefix
 
 
-async def test_listing_comes_in_pages(storage: Storage) -> None:
+async def test_listing_comes_in_pages_and_tells_what_is_there_by_then(bench: Bench) -> None:
     names = [f"attachment/{n:05}" for n in range(1150)]
     for start in range(0, 1150, 500):
-        await storage.write_many(small(names[start : start + 500], size=3))
-    pages = [page async for page in storage.list_files()]
+        await bench.storage.write_many(small(names[start : start + 500], size=3))
+    pages = [page async for page in bench.storage.list_files()]
     assert [file.path for page in pages for file in page] == names
     assert len(pages) > 1
     assert max(map(len, pages)) <= 1000
+    gone, seen = names[1100], list[str]()
+    async for page in bench.storage.list_files():
+        if not seen:
+            await bench.again().delete(gone)
+        seen += [file.path for file in page]
+    if bench.kind == "azure":  # one answer has 5,000 names
+        seen = [path for path in seen if path != gone]
+    assert seen == [name for name in names if name != gone]
 
 
 async def test_an_empty_storage_lists_nothing(storage: Storage) -> None:
@@ -595,18 +603,6 @@ async def test_a_source_that_vanishes_between_stat_and_read(bench: Bench) -> Non
     assert there == b"b"
     with pytest.raises(FileNotFound):
         await anext(bench.storage.open("attachment/a"))
-
-
-async def test_a_source_that_vanishes_while_it_is_listed(bench: Bench) -> None:
-    await bench.storage.write_many([SmallFile(f"attachment/{n:04}", b"x") for n in range(1100)])
-    seen: list[str] = []
-    async for page in bench.storage.list_files():
-        if not seen:
-            await bench.again().delete("attachment/1050")
-        seen += [file.path for file in page]
-    if bench.kind == "azure":  # one answer has 5,000 names
-        seen = [path for path in seen if path != "attachment/1050"]
-    assert seen == [f"attachment/{n:04}" for n in range(1100) if n != 1050]
 
 
 async def test_a_source_that_grew_after_it_was_looked_at(bench: Bench) -> None:
