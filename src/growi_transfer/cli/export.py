@@ -11,6 +11,19 @@ import typer
 
 from growi_transfer.cli.output import count, size
 from growi_transfer.cli.session import Services, UsageFault, session_of
+from growi_transfer.cli.steps import confirm
+
+ArchiveFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE.zip",
+        help="A file that `export` or a GROWI made.",
+        exists=True,
+        dir_okay=False,
+        show_default=False,
+    ),
+]
+"""What is imported."""
 
 
 class Format(StrEnum):
@@ -80,16 +93,7 @@ def export_wiki(
 
 def import_wiki(
     context: typer.Context,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE.zip",
-            help="A file that `export` or a GROWI made.",
-            exists=True,
-            dir_okay=False,
-            show_default=False,
-        ),
-    ],
+    file: ArchiveFile,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
@@ -106,10 +110,7 @@ def import_wiki(
     """
     session = session_of(context)
     session.output.json = json
-    if not yes:
-        if not session.output.interactive:
-            raise UsageFault("This replaces the wiki; it needs --yes where nobody can be asked.")
-        typer.confirm("Replace this wiki by the one in the file?", abort=True, err=True)
+    confirm(context, yes, "Replace this wiki by the one in the file?")
 
     async def work(services: Services) -> dict[str, Any]:
         assert services.receiver is not None

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from growi_transfer.cli.export import Format
+from growi_transfer.cli.export import ArchiveFile, Format
 from growi_transfer.cli.jobs_server import JobsServer
 from growi_transfer.cli.output import FACT_COLUMN, Output, clean, count, size, table
 from growi_transfer.cli.render import of
@@ -137,16 +137,7 @@ def export(
 @app.command("import")
 def import_archive(
     context: typer.Context,
-    file: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FILE.zip",
-            help="A file that `export` or a GROWI made.",
-            exists=True,
-            dir_okay=False,
-            show_default=False,
-        ),
-    ],
+    file: ArchiveFile,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     wait: Wait = False,
     json: Json = False,
